@@ -1,0 +1,1 @@
+"""One module per ad platform: what it accepts, how it answers. Pure; the dispatcher does the sending."""
