@@ -131,6 +131,11 @@ class Adapter(ABC, Generic[Cred, Opt]):
     """Conversions in one request, at most."""
     any_click: ClassVar[bool] = False
     """Any matched click suffices, whatever its platform (webhook)."""
+    counts_repeats: ClassVar[bool] = False
+    """The platform may count a repeat twice although it carries the same key: after an answer that got lost, the
+    dispatcher tries again once and then leaves the decision to an operator."""
+    public_only: ClassVar[bool] = False
+    """Requests go to an address that the operator chose freely: only public networks may be reached."""
 
     credentials_model: type[Cred]
     options_model: type[Opt]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import orjson
@@ -15,6 +17,14 @@ from aiohttp import web
 
 REQUEST_LOG = 1_000
 """How many requests each simulator remembers, newest last."""
+
+LONG_BODY = 16_384
+"""Characters above which a body counts as long; only the newest `LONG_BODIES` long ones are remembered whole."""
+
+LONG_BODIES = 50
+
+COMMON_SWITCHES: Mapping[str, Any] = {"keep": 200_000}
+"""Switches of every simulator. `keep`: how many conversions are remembered before the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,13 @@ class Stored:
     received_at: float
     copies: int = 1
     """How often it arrived; more than 1 means that the platform dropped (or, on X, counted) repeats."""
+    test_code: str = ""
+    """The test event code that it came with; non-empty means that it also stands in the platform's test view."""
+    warnings: tuple[str, ...] = ()
+    """What the platform advises against but takes, each with the number of the sheet's rule."""
+
+
+_STORED_FIELDS = tuple(one.name for one in fields(Stored))
 
 
 @dataclass(slots=True)
@@ -98,10 +115,11 @@ class Simulator(ABC):
     """Everything that can be switched, with its default: `rule_18` for a rule the sheet marks as uncertain, …"""
 
     def __init__(self) -> None:
-        self.stored: dict[tuple[str, ...], Stored] = {}
+        self.stored: OrderedDict[tuple[str, ...], Stored] = OrderedDict()
         self.requests: deque[dict[str, Any]] = deque(maxlen=REQUEST_LOG)
         self.faults: list[Fault] = []
-        self.switches: dict[str, Any] = dict(self.switch_defaults)
+        self.switches: dict[str, Any] = self.defaults()
+        self._long: deque[dict[str, Any]] = deque()
         self.now = time.time
         """The simulator's clock; tests may replace it."""
 
@@ -114,12 +132,18 @@ class Simulator(ABC):
     def demo_destination(cls) -> dict[str, Any]:
         """The body of `PUT …/destinations/{name}` that this simulator accepts with its switches untouched."""
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """A fresh copy of every switch with its default."""
+        return deepcopy({**COMMON_SWITCHES, **cls.switch_defaults})
+
     def reset(self) -> None:
         """Forgets everything: events, requests, faults, switches."""
         self.stored.clear()
         self.requests.clear()
+        self._long.clear()
         self.faults.clear()
-        self.switches = dict(self.switch_defaults)
+        self.switches = self.defaults()
 
     def add_fault(self, fault: Fault) -> None:
         """Raises `ValueError` for a kind that this simulator does not know."""
@@ -131,14 +155,46 @@ class Simulator(ABC):
     def set_switches(self, values: Mapping[str, Any]) -> None:
         """Raises `ValueError` for a switch that this simulator does not have."""
         for name in values:
-            if name not in self.switch_defaults:
-                known = ", ".join(sorted(self.switch_defaults))
+            if name not in self.switches:
+                known = ", ".join(sorted(self.switches))
                 raise ValueError(f"{self.name} has no switch {name!r}; it has: {known}")
         self.switches.update(values)
 
     def received(self) -> list[dict[str, Any]]:
-        """All stored conversions, oldest first."""
-        return [asdict(one) for one in self.stored.values()]
+        """All stored conversions, oldest first. `raw` is the stored object itself, not a copy."""
+        oldest_first = sorted(self.stored.values(), key=lambda one: one.received_at)
+        return [{name: getattr(one, name) for name in _STORED_FIELDS} for one in oldest_first]
+
+    def remember(self, key: tuple[str, ...], one: Stored, window: float | None = None) -> bool:
+        """Stores a conversion, or counts a copy of the one under the same key. True if it is a new one.
+
+        `window` is the platform's de-duplication window in seconds, counted from the first arrival; `None`
+        stands for ever. A key that was forgotten because of the switch `keep` counts as new.
+        """
+        known = self.stored.get(key)
+        if known is not None:
+            if window is None or one.received_at - known.received_at <= window:
+                known.copies += 1
+                known.test_code = known.test_code or one.test_code
+                return False
+            self.stored[*key, repr(known.received_at)] = self.stored.pop(key)
+        self.stored[key] = one
+        self._forget()
+        return True
+
+    def _forget(self) -> None:
+        excess = len(self.stored) - int(self.switches["keep"])
+        for _ in range(excess):
+            self.stored.popitem(last=False)
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        self.requests.append(entry)
+        if len(entry["body"]) <= LONG_BODY:
+            return
+        self._long.append(entry)
+        if len(self._long) > LONG_BODIES:
+            old = self._long.popleft()
+            old["body"] = old["body"][:LONG_BODY] + "…"
 
     def _take_fault(self, seen: Seen) -> Fault | None:
         for fault in self.faults:
@@ -165,12 +221,13 @@ class Simulator(ABC):
         entry = {
             "method": seen.method,
             "path": seen.path,
+            "query": dict(seen.query),
             "headers": dict(seen.headers),
             "body": seen.body.decode("utf-8", "replace"),
             "at": seen.at,
             "fault": fault.kind if fault else None,
         }
-        self.requests.append(entry)
+        self._log(entry)
         if fault is None or fault.kind not in COMMON_FAULTS:
             reply = self.answer(seen, fault)
         else:
@@ -178,11 +235,11 @@ class Simulator(ABC):
             if isinstance(common, web.StreamResponse):
                 return common
             reply = common
+        self._forget()
+        payload = reply.payload()
         entry["status"] = reply.status
-        entry["answer"] = reply.payload().decode("utf-8", "replace")
-        return web.Response(
-            status=reply.status, body=reply.payload(), headers=reply.headers, content_type=reply.content_type
-        )
+        entry["answer"] = payload.decode("utf-8", "replace")
+        return web.Response(status=reply.status, body=payload, headers=reply.headers, content_type=reply.content_type)
 
     async def _misbehave(self, request: web.Request, seen: Seen, fault: Fault) -> Reply | web.StreamResponse:
         match fault.kind:
@@ -201,9 +258,11 @@ class Simulator(ABC):
                 response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "4096"})
                 await response.prepare(request)
                 deadline = time.monotonic() + fault.seconds
-                while time.monotonic() < deadline:
-                    await response.write(b" ")
-                    await asyncio.sleep(0.05)
+                # A client that has had enough hangs up first, which is what this fault is for.
+                with suppress(ConnectionError):
+                    while time.monotonic() < deadline:
+                        await response.write(b" ")
+                        await asyncio.sleep(0.05)
                 self._cut(request)
                 return response
             case "garbage":

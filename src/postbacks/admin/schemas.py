@@ -1,0 +1,135 @@
+"""What an operator writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from postbacks.errors import FieldError
+from postbacks.ingest.fields import field_errors
+from postbacks.platforms.base import Adapter
+from postbacks.platforms.registry import ADAPTERS
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+EventKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_.:-]{1,64}|\*)$")]
+
+MASK = "***"
+"""Stands for a secret in every answer; in a request it stands for "as it was"."""
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused: a typo in a setting must be seen."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class AttributionIn(Strict):
+    click_window_days: float = Field(30, gt=0, le=90)
+    ip_window_hours: float = Field(24, ge=0, le=720)
+    late_click_hours: float = Field(24, ge=0, le=168)
+    install_inheritance_days: float = Field(30, ge=0, le=180)
+    ip_shared_threshold: int = Field(5, ge=1, le=1000)
+    send_to: Literal["every_matched_platform", "last_click"] = "every_matched_platform"
+
+
+class AppIn(Strict):
+    name: Name
+    attribution: AttributionIn = AttributionIn()
+    require_consent: bool = False
+
+
+class AppPatch(Strict):
+    attribution: dict[str, Any] | None = None
+    require_consent: bool | None = None
+
+
+class DestinationIn(Strict):
+    platform: Literal["meta", "google", "tiktok", "reddit", "x", "webhook"]
+    enabled: bool = True
+    credentials: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    events: dict[EventKey, dict[str, Any]] | None = None
+
+
+class ValidDestination(BaseModel):
+    """A destination that its adapter understands, in the adapter's own form."""
+
+    platform: str
+    enabled: bool
+    credentials: dict[str, Any]
+    options: dict[str, Any]
+    events: dict[str, dict[str, Any]] | None
+
+
+def validate_destination(
+    body: Any, *, known_credentials: Mapping[str, Any] | None = None
+) -> ValidDestination | list[FieldError]:
+    """Checks a destination as far as that is possible without asking the platform.
+
+    `known_credentials`: what is stored; it replaces values that read `***`.
+    """
+    try:
+        given = DestinationIn.model_validate(body)
+    except ValidationError as error:
+        return field_errors(error)
+    adapter = ADAPTERS[given.platform]
+    errors: list[FieldError] = []
+    credentials = {
+        name: (known_credentials or {}).get(name) if value == MASK else value
+        for name, value in given.credentials.items()
+    }
+    credentials_model = _checked(adapter.credentials_model, credentials, "credentials.", errors)
+    options_model = _checked(adapter.options_model, given.options, "options.", errors)
+    events = _events(adapter, given.events, errors)
+    if errors:
+        return errors
+    assert credentials_model is not None  # noqa: S101 - without errors there is a model
+    assert options_model is not None  # noqa: S101
+    try:
+        adapter.validate(credentials_model, options_model, events if events is not None else adapter.presets)
+    except ValueError as error:
+        return [FieldError("destination", str(error))]
+    return ValidDestination(
+        platform=given.platform,
+        enabled=given.enabled,
+        credentials=_plain(credentials_model),
+        options=options_model.model_dump(mode="json", exclude_unset=True),
+        events=events,
+    )
+
+
+def _checked(model: type[BaseModel], values: Any, prefix: str, errors: list[FieldError]) -> BaseModel | None:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        errors.extend(field_errors(error, prefix))
+        return None
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    """The values as they are, also where the model hides them."""
+    return model.model_dump(mode="json", exclude_none=True, context={"reveal": True})
+
+
+def _events(
+    adapter: Adapter[Any, Any], events: Mapping[str, Mapping[str, Any]] | None, errors: list[FieldError]
+) -> dict[str, dict[str, Any]] | None:
+    if events is None:
+        return None
+    checked: dict[str, dict[str, Any]] = {}
+    for name, mapping in events.items():
+        if not mapping:
+            # `{}` means "under its own name", for one event or for all (`*`).
+            if name != "*" and adapter.wildcard(name) is None:
+                errors.append(FieldError(f"events.{name}", f"{adapter.name} needs a mapping for each event"))
+            elif name == "*" and adapter.wildcard("custom_event") is None:
+                errors.append(FieldError("events.*", f"{adapter.name} has no custom events: name each event"))
+            else:
+                checked[name] = {}
+            continue
+        model = _checked(adapter.mapping_model, mapping, f"events.{name}.", errors)
+        if model is not None:
+            checked[name] = model.model_dump(mode="json", exclude_none=True)
+    return checked

@@ -1,0 +1,1 @@
+"""From the outbox to the platforms and back: claim, build, send, read, settle."""

@@ -1,0 +1,278 @@
+"""Sends one claim: builds requests, reads answers, splits what was refused as a whole, until each item has a verdict.
+
+Nothing is written here. What happened to each item, try by try, is handed to `settling`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from postbacks.catalog import Destination
+from postbacks.domain.model import Conversion, Kind, Verdict
+from postbacks.outbound.http import Sender
+from postbacks.outbound.masking import Mask
+from postbacks.outbound.tokens import Tokens
+from postbacks.platforms.base import Answer, Prepared, Request, Response
+from postbacks.store.outbox import AttemptRow, OpenDelivery
+
+RESENDS = 25
+"""Rounds of splitting and re-sending inside one claim. Halving 2,000 events needs 11; the rest goes on later."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One claimed delivery, what it carries, and what happened to it."""
+
+    row: OpenDelivery
+    conversion: Conversion
+    attempts: list[AttemptRow] = field(default_factory=list)
+    verdict: Verdict | None = None
+    reference_index: int | None = None
+    ambiguous: int = 0
+
+    @property
+    def tried(self) -> int:
+        return self.row.attempts + len(self.attempts)
+
+
+@dataclass(slots=True)
+class Health:
+    """What a claim's answers say of the destination as a whole."""
+
+    answered: bool = False
+    """The platform itself answered something (no gateway, no time-out, no throttle)."""
+    trouble: Verdict | None = None
+    """A request that did not get through."""
+    throttle: Verdict | None = None
+    hold: Verdict | None = None
+
+    @property
+    def stop(self) -> bool:
+        """Whether sending more now would only be refused."""
+        return self.trouble is not None or self.throttle is not None or self.hold is not None
+
+
+class Delivery:
+    """Works through the items of one claim."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        sender: Sender,
+        tokens: Tokens,
+        clock: Callable[[], datetime],
+        slots: asyncio.Semaphore,
+        may_send: Callable[[], bool],
+        observe: Callable[[str, str, float, int], None],
+    ) -> None:
+        self._destination = destination
+        self._sender = sender
+        self._tokens = tokens
+        self._clock = clock
+        self._slots = slots
+        self._may_send = may_send
+        self._observe = observe
+        self._mask = Mask(destination.target.credentials)
+        self._refused_token: str | None = None
+        self.health = Health()
+
+    async def send(self, items: Sequence[Item]) -> None:
+        """Gives every item a verdict, but for those that were not reached: they keep `None` and are given back."""
+        groups: deque[list[Item]] = deque()
+        together = [item for item in items if not item.row.alone]
+        if together:
+            groups.append(together)
+        groups.extend([item] for item in items if item.row.alone)
+        rounds = 0
+        while groups and not self.health.stop and self._may_send():
+            rounds += 1
+            again = await self._round(groups.popleft())
+            for group in again:
+                if rounds < RESENDS:
+                    groups.append(group)
+                else:
+                    self._later(group)
+
+    async def _round(self, items: list[Item]) -> list[list[Item]]:
+        """Sends one group; returns the groups that are to be sent again at once."""
+        now = self._clock()
+        items = [item for item in items if not self._expired(item, now)]
+        if not items:
+            return []
+        token = await self._tokens.token(self._destination, refused=self._refused_token)
+        if isinstance(token, Verdict):
+            self._no_token(items, token, now)
+            return []
+        built = self._destination.adapter.build(
+            self._destination.target, [item.conversion for item in items], now, token
+        )
+        for one in built.unsendable:
+            items[one.position].verdict = one.verdict
+        results = await asyncio.gather(*(self._request(prepared, items, token) for prepared in built.prepared))
+        return [group for groups in results for group in groups]
+
+    def _expired(self, item: Item, now: datetime) -> bool:
+        if item.row.deadline > now:
+            return False
+        item.verdict = Verdict(Kind.EXPIRED, code="too_old", message="Older than the platform takes.")
+        return True
+
+    async def _request(self, prepared: Prepared, items: Sequence[Item], token: str | None) -> list[list[Item]]:
+        adapter = self._destination.adapter
+        mine = [items[position] for position in prepared.positions]
+        async with self._slots:
+            # While this request waited for its turn, the destination may have turned out to be down, or the lease
+            # may have run out (a process that was stopped and goes on must not send what others send by now).
+            if self.health.stop or not self._may_send():
+                return []
+            started_at, started = self._clock(), time.perf_counter()
+            answer = await self._sender.send(
+                prepared.request, seconds=adapter.max_wait.total_seconds(), public_only=adapter.public_only
+            )
+            seconds = time.perf_counter() - started
+        verdicts = _isolated_holds(adapter.read(self._destination.target, prepared, answer, self._clock()))
+        kind = verdicts[0].kind.value if verdicts else "none"
+        self._observe(self._destination.platform, kind, seconds, len(mine))
+        for item, verdict, part in zip(mine, verdicts, prepared.parts, strict=True):
+            item.attempts.append(self.attempt(item, prepared.request, part, answer, verdict, started_at, seconds))
+        self._note_health(answer, verdicts)
+        return self._sort(mine, verdicts, token)
+
+    def _sort(self, items: Sequence[Item], verdicts: Sequence[Verdict], token: str | None) -> list[list[Item]]:
+        """Takes the verdicts that are final for now; returns what is sent again at once."""
+        again: list[Item] = []
+        split: list[Item] = []
+        stale = any(verdict.stale_token for verdict in verdicts)
+        first_time = stale and self._refused_token is None
+        for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
+            if verdict.ambiguous:
+                item.ambiguous += 1
+            if verdict.kind is Kind.SPLIT and len(items) > 1:
+                split.append(item)
+            elif verdict.stale_token and first_time:
+                again.append(item)
+            elif verdict.stale_token:
+                item.verdict = _refused_credentials(verdict)
+                self.health.hold = item.verdict
+            elif verdict.kind is Kind.RETRY and verdict.retry_after == 0 and not verdict.throttled:
+                again.append(item)
+            else:
+                item.verdict = _alone(verdict)
+                item.reference_index = index
+        if stale:
+            self._refused_token = token
+        groups = [again] if again else []
+        half = (len(split) + 1) // 2
+        return [*groups, *(part for part in (split[:half], split[half:]) if part)]
+
+    def _note_health(self, answer: Answer, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            if verdict.throttled and (
+                self.health.throttle is None or (verdict.retry_after or 0) > (self.health.throttle.retry_after or 0)
+            ):
+                self.health.throttle = verdict
+            if verdict.kind is Kind.HOLD:
+                self.health.hold = verdict
+        failed = not isinstance(answer, Response) or answer.status >= 500
+        whole = bool(verdicts) and all(verdict.kind is Kind.RETRY for verdict in verdicts)
+        if failed and whole:
+            self.health.trouble = verdicts[0]
+        elif not self.health.stop:
+            self.health.answered = True
+
+    def _no_token(self, items: Iterable[Item], verdict: Verdict, now: datetime) -> None:
+        """The token endpoint's answer is a try of every item: the operator sees why nothing went out."""
+        for item in items:
+            item.attempts.append(
+                AttemptRow(
+                    delivery=item.row.id,
+                    number=item.tried + 1,
+                    started_at=now,
+                    duration_ms=0,
+                    http_status=None,
+                    verdict=verdict.kind.value,
+                    code=verdict.code,
+                    message=self._mask(verdict.message),
+                    method=None,
+                    url=None,
+                    request=None,
+                    response=None,
+                )
+            )
+            item.verdict = verdict
+        if verdict.kind is Kind.HOLD:
+            self.health.hold = verdict
+        else:
+            self.health.trouble = verdict
+
+    def _later(self, items: Iterable[Item]) -> None:
+        for item in items:
+            item.verdict = Verdict(Kind.RETRY, code="resend_later", message="Re-sent too often in one go.")
+
+    def attempt(
+        self,
+        item: Item,
+        request: Request,
+        part: str,
+        answer: Answer,
+        verdict: Verdict,
+        started_at: datetime,
+        seconds: float,
+    ) -> AttemptRow:
+        """One try of one item as an operator may read it: without secrets and addresses."""
+        personal = (item.conversion.click.ip,)
+        response = verdict.excerpt
+        if response is None and isinstance(answer, Response):
+            response = answer.body.decode("utf-8", "replace")
+        return AttemptRow(
+            delivery=item.row.id,
+            number=item.tried + 1,
+            started_at=started_at,
+            duration_ms=round(seconds * 1000),
+            http_status=answer.status if isinstance(answer, Response) else None,
+            verdict=verdict.kind.value,
+            code=verdict.code or None,
+            message=self._mask(verdict.message, personal) or None,
+            method=request.method,
+            url=self._mask(request.url, personal),
+            request=self._mask(part, personal),
+            response=self._mask(response, personal),
+        )
+
+
+def _alone(verdict: Verdict) -> Verdict:
+    """A batch of one cannot be split: the reason is its own."""
+    if verdict.kind is not Kind.SPLIT:
+        return verdict
+    return Verdict(Kind.REFUSED, code=verdict.code, message=verdict.message, remedy=verdict.remedy)
+
+
+def _isolated_holds(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    """A complaint about one delivery holds the destination only while nothing else gets through.
+
+    Anybody can put a foreign click ID into a landing page's address; that must not stop everybody's conversions.
+    """
+    good = any(verdict.kind in (Kind.DELIVERED, Kind.ACCEPTED) for verdict in verdicts)
+    if not good:
+        return verdicts
+    return [replace(verdict, kind=Kind.REFUSED) if verdict.kind is Kind.HOLD else verdict for verdict in verdicts]
+
+
+def _refused_credentials(verdict: Verdict) -> Verdict:
+    return Verdict(
+        Kind.HOLD,
+        code=verdict.code or "unauthorized",
+        message=verdict.message or "The platform refused a fresh access token.",
+        remedy=verdict.remedy or "Check the credentials and the rights of their owner, then run `postbacks doctor`.",
+    )
+
+
+def confirm_wait(tries: int, first: float) -> timedelta:
+    """How long to wait before asking again for a confirmation: doubling, from a minute to six hours."""
+    return timedelta(seconds=min(max(first, 60.0) * 2 ** min(tries, 12), 6 * 3600))

@@ -1,0 +1,303 @@
+"""The dispatcher: wakes up when there is work, and lets each destination be worked on by itself.
+
+Each destination has its own few workers, so that one that hangs takes nothing from the others. A worker claims a
+batch under a lease, sends it, settles it, and goes on until nothing is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import structlog
+
+from postbacks.catalog import App, Catalog, Destination
+from postbacks.dispatch import confirming, loading
+from postbacks.dispatch.delivering import Delivery, Health, Item
+from postbacks.dispatch.settling import settle, trouble_wait, write
+from postbacks.domain.retrying import RetryPolicy
+from postbacks.metrics import Metrics
+from postbacks.outbound.http import Sender
+from postbacks.outbound.tokens import Tokens
+from postbacks.settings import Settings
+from postbacks.store import gates, outbox
+from postbacks.store.database import OUTAGES, Connection, Database
+from postbacks.store.outbox import Claim
+from postbacks.vault import Vault
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.5
+"""How often a dispatcher looks for work that nobody told it of: retries that became due, holds that ended."""
+
+OUTAGE_SECONDS = 1.0
+PROBATION = 10
+"""Deliveries in one claim of a destination that has just failed: a test, not a stampede."""
+
+_Name = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Lease:
+    """The right to work on a claim, as long as it is renewed. `until`: by the monotonic clock of this process."""
+
+    id: UUID
+    until: float
+
+    def valid(self) -> bool:
+        return time.monotonic() < self.until
+
+
+class Dispatcher:
+    """Sends what is due. Any number of them may run against one database."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        catalog: Catalog,
+        vault: Vault,
+        sender: Sender,
+        tokens: Tokens,
+        metrics: Metrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._catalog = catalog
+        self._vault = vault
+        self._sender = sender
+        self._tokens = tokens
+        self._metrics = metrics
+        self._clock = clock
+        self._policy = RetryPolicy(
+            schedule=settings.retry_schedule, give_up_after=timedelta(hours=settings.give_up_after_hours)
+        )
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._workers: dict[_Name, set[asyncio.Task[None]]] = {}
+        self._slots: dict[_Name, asyncio.Semaphore] = {}
+        self._in_flight = asyncio.Semaphore(settings.sends_in_flight)
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Works until `stop`. What is under way then is finished."""
+        while not self._stopping.is_set():
+            try:
+                async with self._database.connection() as connection:
+                    due = await outbox.destinations_with_work(connection)
+                for name in due:
+                    self._start_worker(name)
+            except OUTAGES as outage:
+                log.warning("dispatch.database_unavailable", error=type(outage).__name__)
+                await self._sleep(OUTAGE_SECONDS)
+                continue
+            await self._sleep(POLL_SECONDS)
+        while any(self._workers.values()):
+            await asyncio.wait([task for tasks in self._workers.values() for task in tasks])
+
+    def stop(self) -> None:
+        """Takes no new work."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until woken, then as long as companions may still arrive; or until it is time to look anyway."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
+        if self._settings.batch_linger_ms and not self._stopping.is_set():
+            await asyncio.sleep(self._settings.batch_linger_ms / 1000)
+        self._wake.clear()
+
+    def _start_worker(self, name: _Name) -> None:
+        workers = self._workers.setdefault(name, set())
+        if len(workers) >= self._settings.sends_per_destination or self._stopping.is_set():
+            return
+        task = asyncio.create_task(self._work(name))
+        workers.add(task)
+        task.add_done_callback(workers.discard)
+
+    async def _work(self, name: _Name) -> None:
+        try:
+            while not self._stopping.is_set():
+                app = self._catalog.app(name[0])
+                destination = app.destinations.get(name[1]) if app else None
+                if app is None or destination is None or not destination.enabled:
+                    return  # this process has not heard of it yet, or not any more
+                if not await self._one_claim(app, destination):
+                    return
+        except OUTAGES as outage:
+            # The leases run out by themselves; nothing is lost.
+            log.warning("dispatch.interrupted", app=name[0], destination=name[1], error=type(outage).__name__)
+            await asyncio.sleep(OUTAGE_SECONDS)
+        except Exception:
+            log.exception("dispatch.failed", app=name[0], destination=name[1])
+            await asyncio.sleep(OUTAGE_SECONDS)
+
+    async def _one_claim(self, app: App, destination: Destination) -> bool:
+        """Claims, sends and settles once. Returns whether there may be more to do at once."""
+        name = (destination.app, destination.name)
+        alone = len(self._workers.get(name, ())) <= 1
+        limit = destination.adapter.max_batch
+        lease = _Lease(uuid4(), time.monotonic() + self._settings.lease_seconds * 0.9)
+        async with self._database.connection() as connection:
+            claim = await outbox.claim(
+                connection,
+                destination.app,
+                destination.name,
+                limit=limit,
+                lease=lease.id,
+                seconds=self._settings.lease_seconds,
+            )
+        if not claim.rows:
+            return False
+        if claim.failures:
+            claim = await self._on_probation(name, claim, lease, alone=alone)
+            if not claim.rows:
+                return False
+        elif len(claim.rows) >= limit:
+            self._start_worker(name)
+        health = await self._handle(app, destination, claim, lease)
+        return not health.stop and len(claim.rows) >= min(limit, PROBATION)
+
+    async def _on_probation(self, name: _Name, claim: Claim, lease: _Lease, *, alone: bool) -> Claim:
+        """A destination that failed gets one small request at a time until it answers."""
+        keep = claim.rows[:PROBATION] if alone else ()
+        rest = claim.rows[len(keep) :]
+        if rest:
+            async with self._database.connection() as connection:
+                await outbox.release(connection, name[0], lease.id, [row.id for row in rest])
+        return Claim(keep, claim.failures)
+
+    async def _handle(self, app: App, destination: Destination, claim: Claim, lease: _Lease) -> Health:
+        beat = asyncio.create_task(self._keep_lease(destination.app, claim, lease))
+        try:
+            async with self._database.connection() as connection:
+                ready, done = await loading.load(connection, self._vault, app, destination, claim.rows)
+            delivery = self._delivery(destination, lease)
+            accepted = [item for item in ready if item.row.status == "accepted"]
+            to_send = [item for item in ready if item.row.status != "accepted"]
+            if to_send:
+                async with self._in_flight:
+                    await delivery.send(to_send)
+            outcomes = (
+                await confirming.confirm(
+                    destination,
+                    accepted,
+                    sender=self._sender,
+                    tokens=self._tokens,
+                    clock=self._clock,
+                    policy=self._policy,
+                    delivery=delivery,
+                )
+                if accepted
+                else []
+            )
+            now = self._clock()
+            settled = [item for item in (*to_send, *done) if item.verdict is not None]
+            await self._note_health(destination, delivery.health, claim.failures)
+            if settled:
+                result = await settle(self._database, destination, lease.id, settled, self._policy, now)
+                self._metrics.settled(destination, settled, result.stale, now)
+            if accepted:
+                await write(self._database, destination, lease.id, accepted, outcomes, now)
+            untried = [item.row.id for item in to_send if item.verdict is None]
+            if untried:
+                async with self._database.transaction() as connection:
+                    await self._give_back(connection, destination.app, lease, to_send)
+            return delivery.health
+        finally:
+            beat.cancel()
+
+    async def _give_back(self, connection: Connection, app: str, lease: _Lease, items: list[Item]) -> None:
+        """Items that were not settled: those that were tried (and split) keep their log, all become due again."""
+        untouched = [item.row.id for item in items if item.verdict is None and not item.attempts]
+        tried = [item for item in items if item.verdict is None and item.attempts]
+        if untouched:
+            await outbox.release(connection, app, lease.id, untouched)
+        if tried:
+            mine = await outbox.postpone(connection, app, lease.id, [_as_it_was(item) for item in tried])
+            await outbox.record_attempts(
+                connection, app, [attempt for item in tried if item.row.id in mine for attempt in item.attempts]
+            )
+
+    def _delivery(self, destination: Destination, lease: _Lease) -> Delivery:
+        name = (destination.app, destination.name)
+        slots = self._slots.setdefault(name, asyncio.Semaphore(self._settings.sends_per_destination))
+        return Delivery(
+            destination,
+            sender=self._sender,
+            tokens=self._tokens,
+            clock=self._clock,
+            slots=slots,
+            may_send=lease.valid,
+            observe=self._metrics.sent,
+        )
+
+    async def _keep_lease(self, app: str, claim: Claim, lease: _Lease) -> None:
+        """Renews the lease while the claim is being worked on; without it, sending stops in time."""
+        seconds = self._settings.lease_seconds
+        while True:
+            await asyncio.sleep(seconds / 3)
+            asked = time.monotonic()
+            try:
+                async with self._database.connection() as connection:
+                    held = await outbox.renew(connection, app, lease.id, [row.id for row in claim.rows], seconds)
+            except OUTAGES:
+                continue
+            if held and lease.valid():
+                lease.until = asked + seconds * 0.9
+
+    async def _note_health(self, destination: Destination, health: Health, failures: int) -> None:
+        """Tells all dispatchers what this claim learned of the destination."""
+        app, name = destination.app, destination.name
+        verdict = health.throttle or health.trouble
+        if health.hold is None and verdict is None and not (failures and health.answered):
+            return
+        async with self._database.transaction() as connection:
+            if health.hold is not None:
+                log.warning("destination.held", app=app, destination=name, code=health.hold.code)
+                await gates.hold(
+                    connection,
+                    app,
+                    name,
+                    version=destination.version,
+                    code=health.hold.code,
+                    message=health.hold.message,
+                    remedy=health.hold.remedy,
+                    probe=timedelta(minutes=self._settings.probe_minutes),
+                )
+            elif verdict is not None:
+                wait = trouble_wait(failures, verdict)
+                if wait is None:
+                    await gates.failed(connection, app, name)
+                else:
+                    await gates.block(connection, app, name, wait=wait, reason=verdict.code)
+            else:
+                await gates.recovered(connection, app, name)
+
+
+def _as_it_was(item: Item) -> outbox.Postponed:
+    row = item.row
+    return outbox.Postponed(
+        id=row.id,
+        status=row.status,
+        reason=row.reason,
+        due=row.due,
+        attempts=item.tried,
+        tried_at=row.tried_at,
+        tries=row.tries,
+        ambiguous=row.ambiguous + item.ambiguous,
+        alone=row.alone,
+        reference=row.reference,
+        reference_index=row.reference_index,
+    )

@@ -1,0 +1,61 @@
+"""From claimed rows to conversions: the event, the click, and the mapping as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from postbacks.catalog import App, Destination
+from postbacks.dispatch.delivering import Item
+from postbacks.domain import ids
+from postbacks.domain.consent import may_send
+from postbacks.domain.model import Click, Conversion, Kind, Verdict
+from postbacks.outbound.converting import conversion_of
+from postbacks.platforms.registry import CLICK_ID_PLATFORM
+from postbacks.store import clicks as click_store
+from postbacks.store import events as event_store
+from postbacks.store.database import Connection
+from postbacks.store.outbox import OpenDelivery
+from postbacks.vault import Vault
+
+
+async def load(
+    connection: Connection, vault: Vault, app: App, destination: Destination, rows: Sequence[OpenDelivery]
+) -> tuple[list[Item], list[Item]]:
+    """Items that can be sent, and items that already have a verdict because something they need is gone."""
+    events = await event_store.by_ids(connection, app.name, {ids.event_of(row.id) for row in rows})
+    clicks = await click_store.by_ids(connection, app.name, {row.click for row in rows})
+    ready: list[Item] = []
+    done: list[Item] = []
+    for row in rows:
+        event = events.get(ids.event_of(row.id))
+        click, sealed = clicks.get(row.click, (None, None))
+        if event is None or click is None:
+            done.append(_gone(row, "event_gone" if event is None else "click_gone"))
+            continue
+        if sealed is not None and "ip" in getattr(destination.target.options, "share", ()):
+            click = replace(click, ip=vault.open(sealed).decode())
+        conversion = conversion_of(app, destination, event, click)
+        if conversion is None:
+            done.append(_gone(row, "unmapped"))
+        elif not may_send(conversion.consent, require_consent=app.rules.require_consent):
+            done.append(_gone(row, "consent"))
+        else:
+            ready.append(Item(row, conversion))
+    return ready, done
+
+
+_NOTHING = Conversion(
+    key="",
+    event_id="",
+    event_name="",
+    mapping={},
+    occurred_at=ids.created_at(UUID(int=0)),
+    click=Click(UUID(int=0), next(iter(CLICK_ID_PLATFORM)), "", ids.created_at(UUID(int=0))),
+)
+
+
+def _gone(row: OpenDelivery, code: str) -> Item:
+    """The data was dropped, the mapping removed or consent withdrawn while the delivery waited."""
+    return Item(row, _NOTHING, verdict=Verdict(Kind.SKIPPED, code=code))

@@ -1,0 +1,180 @@
+"""Writes down what became of a claim, if the lease is still ours."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from postbacks.catalog import Destination
+from postbacks.dispatch.delivering import Item
+from postbacks.domain.delays import NO_DELAY, bucket
+from postbacks.domain.model import Kind, Verdict
+from postbacks.domain.retrying import AMBIGUOUS_TRIES, RetryPolicy, Stop, next_try
+from postbacks.store import outbox
+from postbacks.store import stats as stats_store
+from postbacks.store.database import Database
+from postbacks.store.outbox import Ended, Postponed
+from postbacks.store.stats import Count, minute_of
+
+CONFIRM_SECONDS = 1800.0
+"""When a platform that confirms later is asked first, unless its adapter says otherwise."""
+
+_ENDS = {
+    Kind.DELIVERED: "delivered",
+    Kind.REFUSED: "failed",
+    Kind.SPLIT: "failed",
+    Kind.SKIPPED: "skipped",
+    Kind.EXPIRED: "expired",
+}
+
+
+@dataclass(slots=True)
+class Settled:
+    """How a claim was settled."""
+
+    ended: int = 0
+    postponed: int = 0
+    stale: int = 0
+    """Deliveries that somebody else took over in the meantime; their outcome was not ours to write."""
+
+
+def outcome(
+    item: Item, destination: Destination, policy: RetryPolicy, now: datetime, jitter: Callable[[], float]
+) -> Ended | Postponed:
+    """What a verdict means for the row. Pure."""
+    row, verdict = item.row, item.verdict
+    assert verdict is not None  # noqa: S101 - items without a verdict are given back, not settled
+    end = _ENDS.get(verdict.kind)
+    if end is not None:
+        return Ended(row.id, end, None if end == "delivered" else verdict.code or end, item.tried)
+    if verdict.kind is Kind.ACCEPTED:
+        wait = timedelta(seconds=CONFIRM_SECONDS if verdict.retry_after is None else verdict.retry_after)
+        return _postponed(
+            item, "accepted", None, now + wait, reference=verdict.reference, reference_index=item.reference_index
+        )
+    if verdict.kind is Kind.HOLD:
+        # The schedule starts anew when the destination is released: the wait was not the delivery's fault.
+        return _postponed(item, "held", verdict.code or "held", max(row.due, now), tries=0)
+    ambiguous = row.ambiguous + item.ambiguous
+    if destination.adapter.counts_repeats and ambiguous >= AMBIGUOUS_TRIES:
+        return Ended(row.id, "failed", "outcome_unknown", item.tried)
+    step = next_try(
+        policy,
+        attempts=row.tries + 1,
+        first_try=row.tried_at or now,
+        deadline=row.deadline,
+        now=now,
+        retry_after=verdict.retry_after,
+        jitter=jitter,
+    )
+    if isinstance(step, Stop):
+        if step.expired:
+            return Ended(row.id, "expired", "too_old", item.tried)
+        return Ended(row.id, "failed", "retries_exhausted", item.tried)
+    return _postponed(
+        item,
+        "retrying",
+        verdict.code or "retry",
+        step.at,
+        tries=row.tries + 1,
+        tried_at=row.tried_at or now,
+        alone=row.alone,
+    )
+
+
+def _postponed(
+    item: Item,
+    status: str,
+    reason: str | None,
+    due: datetime,
+    *,
+    tries: int | None = None,
+    tried_at: datetime | None = None,
+    alone: bool = False,
+    reference: str | None = None,
+    reference_index: int | None = None,
+) -> Postponed:
+    return Postponed(
+        id=item.row.id,
+        status=status,
+        reason=reason,
+        due=due,
+        attempts=item.tried,
+        tried_at=tried_at,
+        tries=item.row.tries if tries is None else tries,
+        ambiguous=item.row.ambiguous + item.ambiguous,
+        alone=alone,
+        reference=reference,
+        reference_index=reference_index,
+    )
+
+
+async def settle(
+    database: Database,
+    destination: Destination,
+    lease: UUID,
+    items: Sequence[Item],
+    policy: RetryPolicy,
+    now: datetime,
+) -> Settled:
+    """Writes outcomes, tries and counts in one transaction; only for the rows whose lease is still ours."""
+    outcomes = [outcome(item, destination, policy, now, _jitter) for item in items]
+    return await write(database, destination, lease, items, outcomes, now)
+
+
+async def write(
+    database: Database,
+    destination: Destination,
+    lease: UUID,
+    items: Sequence[Item],
+    outcomes: Sequence[Ended | Postponed],
+    now: datetime,
+) -> Settled:
+    ended = [one for one in outcomes if isinstance(one, Ended)]
+    postponed = [one for one in outcomes if isinstance(one, Postponed)]
+    app = destination.app
+    async with database.transaction() as connection:
+        mine = await outbox.end(connection, app, destination.platform, lease, ended)
+        gone = [one for one in ended if one.id in mine]
+        later = await outbox.postpone(connection, app, lease, postponed)
+        await outbox.record_attempts(
+            connection,
+            app,
+            [attempt for item in items if item.row.id in mine or item.row.id in later for attempt in item.attempts],
+        )
+        await stats_store.add(connection, app, _counts(destination.name, items, gone, now), now)
+    return Settled(ended=len(mine), postponed=len(later), stale=len(items) - len(mine) - len(later))
+
+
+def _counts(destination: str, items: Sequence[Item], ended: Sequence[Ended], now: datetime) -> Counter[Count]:
+    created = {item.row.id: item.row.created_at for item in items}
+    counts: Counter[Count] = Counter()
+    for one in ended:
+        delay = bucket(now - created[one.id]) if one.status == "delivered" else NO_DELAY
+        counts[Count(minute_of(now), destination, one.status, one.reason or "", delay)] += 1
+    return counts
+
+
+def _jitter() -> float:
+    return random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
+
+
+def trouble_wait(failures: int, verdict: Verdict) -> timedelta | None:
+    """How long everybody keeps away from a destination after its `failures`-th refusal in a row; `None` for not yet.
+
+    A throttle blocks at once, for as long as the platform asks, else for longer and longer; other faults open the
+    breaker at the fifth in a row.
+    """
+    if verdict.throttled:
+        asked = verdict.retry_after or 0.0
+        return timedelta(seconds=max(asked, min(60.0, 0.5 * 2 ** min(failures, 10))))
+    if failures + 1 < BREAKER_OPENS_AT:
+        return None
+    return timedelta(seconds=min(60.0, 2.0 ** (failures + 1 - BREAKER_OPENS_AT)) * _jitter())
+
+
+BREAKER_OPENS_AT = 5

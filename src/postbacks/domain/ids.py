@@ -1,0 +1,94 @@
+"""Time-ordered identifiers (UUIDv7).
+
+An event's id ends in a zero byte; its deliveries have the same id with that byte set to 1…255. So the deliveries
+of an event are a short range of their primary key, and the event of a delivery needs no look-up.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+MAX_SLOTS = 255
+"""Destinations that one event can go to."""
+
+_VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Sequence:
+    """Keeps ids of one process in order inside a millisecond: the 12 bits after the time count up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = (0, 0)
+
+    def next(self, milliseconds: int) -> tuple[int, int]:
+        with self._lock:
+            last_ms, count = self._last
+            if milliseconds > last_ms:
+                self._last = (milliseconds, 0)
+            elif count < 0xFFF:
+                self._last = (last_ms, count + 1)
+            else:
+                self._last = (last_ms + 1, 0)
+            return self._last
+
+
+_sequence = _Sequence()
+
+
+def new_id(now: datetime) -> UUID:
+    """A fresh id whose first 48 bits are `now` in milliseconds and whose last byte is zero."""
+    milliseconds, count = _sequence.next(_milliseconds(now))
+    random = int.from_bytes(os.urandom(7)) & ((1 << 54) - 1)
+    return UUID(int=(milliseconds << 80) | _VERSION_AND_VARIANT | (count << 64) | (random << 8))
+
+
+def delivery_id(event: UUID, slot: int) -> UUID:
+    """The id of an event's delivery number `slot` (1…255). Raises `ValueError` outside that range."""
+    if not 1 <= slot <= MAX_SLOTS:
+        raise ValueError(f"an event goes to at most {MAX_SLOTS} destinations")
+    return UUID(int=event.int | slot)
+
+
+def event_of(delivery: UUID) -> UUID:
+    """The id of the event that a delivery belongs to."""
+    return UUID(int=delivery.int & ~0xFF)
+
+
+def last_delivery(event: UUID) -> UUID:
+    """The upper end (inclusive) of the range in which an event's deliveries lie."""
+    return UUID(int=event.int | 0xFF)
+
+
+def floor(moment: datetime) -> UUID:
+    """The smallest id of a moment: `id >= floor(t)` holds for everything created at or after `t`."""
+    return UUID(int=(max(0, _milliseconds(moment)) << 80))
+
+
+def created_at(identifier: UUID) -> datetime:
+    """The moment an id was made, to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=identifier.int >> 80)
+
+
+def public(prefix: str, identifier: UUID) -> str:
+    """`dlv_0198f…`: what a user sees."""
+    return f"{prefix}_{identifier.hex}"
+
+
+def parse_public(prefix: str, text: str) -> UUID | None:
+    """The id behind a public one, or `None` for anything else."""
+    head, _, tail = text.partition("_")
+    if head != prefix or len(tail) != 32:
+        return None
+    try:
+        return UUID(hex=tail)
+    except ValueError:
+        return None
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int((moment - _EPOCH) / timedelta(milliseconds=1))

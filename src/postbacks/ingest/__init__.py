@@ -1,0 +1,1 @@
+"""HTTP in: clicks and events, validated, matched, planned and committed before they are answered."""

@@ -1,0 +1,180 @@
+"""The shapes of what comes in, shared by all endpoints. Messages are for the person who wrote the request."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+
+from postbacks.domain.model import Consent
+from postbacks.domain.money import is_currency
+from postbacks.errors import FieldError
+from postbacks.platforms.registry import CLICK_ID_PLATFORM
+from postbacks.privacy.addresses import parse_address
+
+MAX_VALUE = Decimal(10) ** 12
+MAX_CLICK_ID = 4096
+MAX_URL = 8192
+_UNIX = re.compile(r"^-?\d{1,13}(\.\d{1,9})?$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Input(BaseModel):
+    """Unknown fields are ignored, so that a client may be newer than the server."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+
+def parse_time(value: Any) -> datetime:
+    """RFC 3339 (with a zone) or Unix seconds, as a number or as text. Raises `ValueError`."""
+    if isinstance(value, bool) or value is None:
+        raise ValueError("must be an RFC 3339 time or Unix seconds")
+    if isinstance(value, str):
+        text = value.strip()
+        if not _UNIX.match(text):
+            return _parse_rfc3339(text)
+        value = float(text)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("must be an RFC 3339 time or Unix seconds")
+    if abs(value) > 32503680000:
+        raise ValueError("is not a time in Unix seconds (milliseconds?)")
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=value)
+
+
+def _parse_rfc3339(text: str) -> datetime:
+    if len(text) < 20 or text[10] not in "Tt ":
+        raise ValueError("must be an RFC 3339 time such as 2026-11-23T10:00:00Z, or Unix seconds")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-11-23T10:00:00Z") from None
+
+
+def _amount(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("must be a number")
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError("must be a number") from None
+    if not amount.is_finite():
+        raise ValueError("must be a finite number")
+    if not 0 <= amount <= MAX_VALUE:
+        raise ValueError("must be from 0 to 1e12")
+    # More digits than any currency has would only be noise of a float (0.1 + 0.2).
+    return amount.quantize(Decimal("0.000001")).normalize() if amount.as_tuple().exponent < -6 else amount  # type: ignore[operator]
+
+
+def _currency(value: str) -> str:
+    code = value.upper()
+    if not is_currency(code):
+        raise ValueError("must be an ISO 4217 code such as EUR")
+    return code
+
+
+def _no_control(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain NUL")
+    return value
+
+
+def _text_or_number(value: Any) -> Any:
+    """A player id is often a number in the game's database; its text is what counts."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _address(value: str) -> str:
+    if parse_address(value) is None:
+        raise ValueError("must be an IPv4 or IPv6 address")
+    return value.strip()
+
+
+def _click_ids(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError('must be an object such as {"fbclid": "…"}')
+    known: dict[str, str] = {}
+    for name, click_id in value.items():
+        lower = str(name).lower()
+        if lower not in CLICK_ID_PLATFORM:
+            raise ValueError(f"{str(name)[:40]!r} is not a click ID; known are {', '.join(CLICK_ID_PLATFORM)}")
+        if click_id is None or click_id == "":
+            continue
+        if not isinstance(click_id, str):
+            raise ValueError(f"{lower} must be a string")
+        problem = click_id_problem(click_id)
+        if problem:
+            raise ValueError(f"{lower} {problem}")
+        known[lower] = click_id
+    return known
+
+
+def click_id_problem(value: str) -> str | None:
+    """Why a text cannot be a click ID; `None` for a good one."""
+    if len(value) > MAX_CLICK_ID:
+        return f"must have at most {MAX_CLICK_ID} characters"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "must be printable ASCII without spaces"
+    return None
+
+
+def _properties(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be an object")
+    text = orjson.dumps(value)
+    if len(text) > 4096:
+        raise ValueError("must have at most 4 KiB as JSON")
+    if b"\\u0000" in text:
+        raise ValueError("must not contain NUL")
+    return value
+
+
+class ConsentIn(Input):
+    attribution: bool | None = None
+    postbacks: bool | None = None
+    ad_personalization: bool | None = None
+
+    def consent(self) -> Consent:
+        return Consent(self.attribution, self.postbacks, self.ad_personalization)
+
+
+Time = Annotated[datetime, BeforeValidator(parse_time)]
+Amount = Annotated[Decimal, BeforeValidator(_amount)]
+Currency = Annotated[str, StringConstraints(strip_whitespace=True, max_length=3), AfterValidator(_currency)]
+EventName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+VisitorId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+PlayerId = Annotated[
+    str, BeforeValidator(_text_or_number), StringConstraints(min_length=1, max_length=256), AfterValidator(_no_control)
+]
+EventId = Annotated[
+    str, BeforeValidator(_text_or_number), StringConstraints(min_length=1, max_length=128), AfterValidator(_no_control)
+]
+Label = Annotated[str, StringConstraints(max_length=64), AfterValidator(_no_control)]
+LongText = Annotated[str, AfterValidator(_no_nul)]
+AddressText = Annotated[str, StringConstraints(max_length=64), AfterValidator(_address)]
+ClickIds = Annotated[dict[str, str], BeforeValidator(_click_ids)]
+Properties = Annotated[dict[str, Any], BeforeValidator(_properties)]
+
+
+def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
+    """pydantic's findings, one per field, in words that repeat no input."""
+    found = []
+    for one in error.errors(include_input=False, include_url=False, include_context=False):
+        path = ".".join(str(part) for part in one["loc"] if not str(part).startswith("function-"))
+        message = one["msg"].removeprefix("Value error, ")
+        found.append(FieldError(f"{prefix}{path}" if path else prefix.rstrip(".") or "body", message))
+    return found

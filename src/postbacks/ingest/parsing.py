@@ -1,0 +1,159 @@
+"""One event, from JSON to what the writer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import ValidationError, model_validator
+
+from postbacks.domain import idempotency
+from postbacks.domain.model import Consent
+from postbacks.errors import FieldError
+from postbacks.ingest.fields import (
+    AddressText,
+    Amount,
+    ClickIds,
+    ConsentIn,
+    Currency,
+    EventId,
+    EventName,
+    Input,
+    Label,
+    PlayerId,
+    Properties,
+    Time,
+    VisitorId,
+    field_errors,
+)
+
+AHEAD = timedelta(minutes=10)
+OLDEST = timedelta(days=90)
+
+
+class EventIn(Input):
+    """The body of `POST /v1/events`, and one item of a batch."""
+
+    name: EventName
+    event_id: EventId | None = None
+    occurred_at: Time | None = None
+    user_id: PlayerId | None = None
+    visitor_id: VisitorId | None = None
+    click_ids: ClickIds | None = None
+    ip: AddressText | None = None
+    value: Amount | None = None
+    currency: Currency | None = None
+    platform: Label | None = None
+    storefront: Label | None = None
+    properties: Properties | None = None
+    consent: ConsentIn | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> EventIn:
+        if (self.value is None) != (self.currency is None):
+            missing = "currency" if self.currency is None else "value"
+            raise ValueError(f"value and currency go together: {missing} is missing")
+        if not (self.user_id or self.visitor_id or self.click_ids or self.ip):
+            raise ValueError("needs at least one of user_id, visitor_id, click_ids, ip to be matched by")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A valid event on its way into the database."""
+
+    event_id: str
+    key: UUID
+    fingerprint: UUID
+    name: str
+    occurred_at: datetime
+    user_id: str | None
+    visitor_id: str | None
+    click_ids: Mapping[str, str]
+    ip: str | None
+    value: Decimal | None
+    currency: str | None
+    platform: str | None
+    storefront: str | None
+    properties: str | None
+    consent: Consent
+    first_open: bool = False
+    """TRACKS: it is an `install` if it is the player's first, else what its name says."""
+
+
+def parse_event(
+    item: Any, now: datetime, *, idempotency_key: str | None = None, first_open: bool = False
+) -> NewEvent | list[FieldError]:
+    """A valid event, or what is wrong with it, field by field."""
+    if not isinstance(item, dict):
+        return [FieldError("body", "must be a JSON object")]
+    try:
+        event = EventIn.model_validate(item)
+        if event.event_id is None and idempotency_key is not None:
+            event = EventIn.model_validate({**item, "event_id": idempotency_key})
+    except ValidationError as error:
+        return [_named(one) for one in field_errors(error)]
+    occurred_at = event.occurred_at or now
+    if occurred_at > now + AHEAD:
+        return [FieldError("occurred_at", "is more than 10 minutes in the future")]
+    if occurred_at < now - OLDEST:
+        return [FieldError("occurred_at", "is more than 90 days ago")]
+    return _new_event(event, occurred_at, first_open=first_open)
+
+
+def _named(error: FieldError) -> FieldError:
+    """Findings about several fields are told of the first of them."""
+    if error.field != "body":
+        return error
+    if error.message.startswith("value and currency"):
+        return FieldError("currency" if error.message.endswith("currency is missing") else "value", error.message)
+    if error.message.startswith("needs at least one"):
+        return FieldError("user_id", error.message)
+    return error
+
+
+def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool) -> NewEvent:
+    click_ids = event.click_ids or {}
+    who = event.user_id or event.visitor_id or event.ip or ""
+    who = f"{who}|{'|'.join(f'{name}={value}' for name, value in sorted(click_ids.items()))}"
+    event_id = event.event_id or idempotency.derived_event_id(event.name, who, occurred_at)
+    consent = event.consent.consent() if event.consent else Consent()
+    # The address is left out: it is kept nowhere, not even inside a hash that could be searched.
+    fingerprint = idempotency.fingerprint(
+        {
+            "name": event.name,
+            "at": event.occurred_at.isoformat() if event.occurred_at else None,
+            "user": event.user_id,
+            "visitor": event.visitor_id,
+            "clicks": click_ids,
+            "value": str(event.value.normalize()) if event.value is not None else None,
+            "currency": event.currency,
+            "platform": event.platform,
+            "storefront": event.storefront,
+            "properties": event.properties,
+            "consent": [consent.attribution, consent.postbacks, consent.ad_personalization],
+        }
+    )
+    return NewEvent(
+        event_id=event_id,
+        key=idempotency.event_key(event_id),
+        fingerprint=fingerprint,
+        name=event.name,
+        occurred_at=occurred_at,
+        user_id=event.user_id,
+        visitor_id=event.visitor_id,
+        click_ids=click_ids,
+        ip=event.ip,
+        value=event.value,
+        currency=event.currency,
+        platform=event.platform,
+        storefront=event.storefront,
+        properties=orjson.dumps(event.properties).decode() if event.properties else None,
+        consent=consent,
+        first_open=first_open,
+    )

@@ -1,0 +1,146 @@
+"""A click that arrives after its event still finds it.
+
+An event and a click that are stored at the same moment cannot see each other. Therefore the click (or a player's
+new tie to one) looks for waiting events after its own commit, and once more a moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from postbacks.catalog import App
+from postbacks.domain.idempotency import match_key
+from postbacks.ingest.recording import Batch, record
+from postbacks.ingest.resolving import Facts, Resolver
+from postbacks.privacy.addresses import AddressHashes
+from postbacks.store import clicks as click_store
+from postbacks.store import events as event_store
+from postbacks.store.database import OUTAGES, Database
+from postbacks.store.events import EventRow
+from postbacks.store.stats import EVENTS, Count, minute_of
+
+log = structlog.get_logger(__name__)
+
+CHUNK = 500
+"""Waiting events that are matched in one transaction."""
+
+SECOND_LOOK = timedelta(seconds=2)
+"""Longer than a transaction of the writer takes."""
+
+
+class Rematcher:
+    """Matches waiting events to what just arrived."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime], wake: Callable[[], None]) -> None:
+        self._database = database
+        self._clock = clock
+        self._wake = wake
+        self._later: set[asyncio.Task[None]] = set()
+
+    async def click_arrived(
+        self, app: App, *, visitor_id: str | None, user_id: str | None, addresses: Sequence[AddressHashes]
+    ) -> None:
+        """Looks for the events that waited for a click. Raises one of `OUTAGES`."""
+        keys = {one.match for one in addresses}
+        if visitor_id:
+            keys.add(match_key("visitor", visitor_id))
+        if user_id:
+            keys.add(match_key("user", user_id))
+        await self._look(app, keys, {one.match: one for one in addresses})
+        self._look_again(app, keys, {one.match: one for one in addresses})
+
+    async def players_linked(self, app: App, users: Iterable[str]) -> None:
+        """Looks for the events of players who are tied to a click since now."""
+        keys = {match_key("user", user) for user in users}
+        try:
+            await self._look(app, keys, {})
+        except OUTAGES:
+            log.warning("rematch.postponed", app=app.name)  # the second look makes up for it
+        self._look_again(app, keys, {})
+
+    async def drain(self) -> None:
+        """Waits for the second looks that are under way."""
+        while self._later:
+            await asyncio.wait(self._later)
+
+    def _look_again(self, app: App, keys: set[UUID], addresses: dict[UUID, AddressHashes]) -> None:
+        async def later() -> None:
+            await asyncio.sleep(SECOND_LOOK.total_seconds())
+            try:
+                await self._look(app, keys, addresses)
+            except OUTAGES:
+                log.warning("rematch.lost", app=app.name)
+
+        if app.late_click:
+            task = asyncio.create_task(later())
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+
+    async def _look(self, app: App, keys: set[UUID], addresses: dict[UUID, AddressHashes]) -> None:
+        seen: set[UUID] = set()
+        tried: set[UUID] = set()
+        while keys - seen and app.late_click:
+            round_keys = keys - seen
+            seen |= round_keys
+            while True:
+                async with self._database.connection() as connection:
+                    found = await event_store.waiting_for(
+                        connection, app.name, round_keys, since=self._clock() - app.late_click, limit=CHUNK * 4
+                    )
+                todo = [(key, event) for key, event in found if event not in tried]
+                if not todo:
+                    break
+                chunk = todo[:CHUNK]
+                tried |= {event for _, event in chunk}
+                keys |= {match_key("user", user) for user in await self._rematch(app, chunk, addresses)}
+
+    async def _rematch(
+        self, app: App, found: Sequence[tuple[UUID, UUID]], addresses: dict[UUID, AddressHashes]
+    ) -> set[str]:
+        """Returns the players who are tied to a click since now."""
+        now = self._clock()
+        by_event: dict[UUID, list[AddressHashes]] = {}
+        for key, identifier in found:
+            by_event.setdefault(identifier, [])
+            if key in addresses:
+                by_event[identifier].append(addresses[key])
+        async with self._database.transaction() as connection:
+            events = await event_store.lock_waiting(connection, app.name, list(by_event))
+            facts = [
+                Facts(event.occurred_at, event.consent, event.user_id, event.visitor_id, (), tuple(by_event[event.id]))
+                for event in events
+            ]
+            resolver = Resolver(connection, app.name, app.rules)
+            decisions = await resolver.resolve(facts)
+            batch = Batch(app, now)
+            matched: list[EventRow] = []
+            for event, decision in zip(events, decisions, strict=True):
+                if not decision.matched:
+                    continue
+                recorded = record(app, event.name, event.occurred_at, event.consent, decision, now, may_wait=False)
+                batch.add(event.id, recorded)
+                # What was counted when the event began to wait is taken back.
+                batch.counts[Count(minute_of(now), EVENTS, "waiting")] -= 1
+                before = record(app, event.name, event.occurred_at, event.consent, type(decision)(), now, may_wait=True)
+                batch.count_not_sent(before.plan, -1)
+                await event_store.settle_match(
+                    connection,
+                    app.name,
+                    event.id,
+                    status=recorded.status,
+                    match=recorded.match,
+                    not_sent=recorded.not_sent,
+                )
+                matched.append(event)
+            if matched:
+                await event_store.stop_waiting(connection, app.name, [event.id for event in matched])
+                await batch.write(connection)
+            linked = await click_store.link(connection, app.name, resolver.new_links) if resolver.new_links else set()
+        if batch.open:
+            self._wake()
+        return linked

@@ -1,0 +1,1 @@
+"""The operator's pages: server-rendered HTML without a script."""

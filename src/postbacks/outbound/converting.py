@@ -1,0 +1,30 @@
+"""From an event and its click to what an adapter gets to see."""
+
+from __future__ import annotations
+
+import orjson
+
+from postbacks.catalog import App, Destination
+from postbacks.domain.consent import narrower
+from postbacks.domain.idempotency import delivery_key
+from postbacks.domain.model import Click, Conversion
+from postbacks.store.events import EventRow
+
+
+def conversion_of(app: App, destination: Destination, event: EventRow, click: Click) -> Conversion | None:
+    """What the adapter gets to see; `None` where the event is not mapped any more."""
+    mapping = destination.mapping_for(event.name)
+    if mapping is None:
+        return None
+    return Conversion(
+        key=delivery_key(app.name, event.event_id, destination.name),
+        event_id=event.event_id,
+        event_name=event.name,
+        mapping=mapping,
+        occurred_at=event.occurred_at,
+        click=click,
+        value=event.value,
+        currency=event.currency,
+        consent=narrower(click.consent, event.consent),
+        properties=orjson.loads(event.properties) if event.properties else {},
+    )

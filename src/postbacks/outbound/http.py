@@ -1,0 +1,186 @@
+"""HTTP out. One request in, one answer or failure out; no redirects, no cookies, no proxies, bounded in size and time.
+
+Two sessions: one for the platforms' own addresses, one for webhooks, which connects to public addresses only. The
+latter resolves a name once and connects to what it resolved, so that a DNS answer cannot change in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from postbacks import __version__
+from postbacks.platforms.base import Answer, Request, Response, TransportFailure
+
+MAX_ANSWER = 128 * 1024
+"""Bytes of an answer that are kept; the rest is not read."""
+
+CONNECT_SECONDS = 10.0
+USER_AGENT = f"postbacks/{__version__}"
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+
+
+class RefusedAddressError(OSError):
+    """The name leads to an address that webhooks may not reach."""
+
+
+def is_allowed(address: IPv4Address | IPv6Address, allowed: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether a webhook may connect to an address: public, or in one of the networks that the operator allows.
+
+    What is hidden inside an IPv6 address (mapped, NAT64, 6to4, Teredo) must be public as well.
+    """
+    if any(address.version == network.version and address in network for network in allowed):
+        return True
+    if isinstance(address, IPv6Address):
+        inner = _embedded(address)
+        if inner is not None:
+            return is_allowed(inner, allowed)
+    return address.is_global and not address.is_multicast
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _SIX_TO_FOUR:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    return None
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names, and refuses those of which any address is not allowed."""
+
+    def __init__(self, allowed: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._resolver = aiohttp.ThreadedResolver()
+        self._allowed = allowed
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        for one in found:
+            if not is_allowed(ip_address(one["host"].partition("%")[0]), self._allowed):
+                raise RefusedAddressError(f"{host} leads to an address that is not public")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class Sender:
+    """Sends requests; every outgoing request of the service goes through `send`."""
+
+    def __init__(self, allowed: Sequence[IPv4Network | IPv6Network], connections: int) -> None:
+        self._allowed = allowed
+        self._platforms = self._session(aiohttp.TCPConnector(limit=connections, ttl_dns_cache=60))
+        self._webhooks = self._session(
+            aiohttp.TCPConnector(limit=connections, resolver=PublicResolver(allowed), use_dns_cache=False)
+        )
+
+    @staticmethod
+    def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        )
+
+    async def close(self) -> None:
+        await self._platforms.close()
+        await self._webhooks.close()
+
+    async def send(self, request: Request, *, seconds: float, public_only: bool = False) -> Answer:
+        """The answer, or what went wrong on the way. Never raises but for cancellation."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._send(request, public_only=public_only)
+        except RefusedAddressError as error:
+            return TransportFailure("refused_address", str(error), sent=False)
+        except aiohttp.ClientError as error:
+            return _failure(error)
+        except TimeoutError:
+            return TransportFailure("timeout", f"No answer within {seconds:g} seconds.", sent=True)
+        except (ValueError, UnicodeError):
+            return TransportFailure("connect", "The address is not a valid URL.", sent=False)
+        except OSError as error:
+            return TransportFailure("connect", error.strerror or type(error).__name__, sent=False)
+
+    async def _send(self, request: Request, *, public_only: bool) -> Answer:
+        url = URL(request.url, encoded=True)
+        session = self._platforms
+        if public_only:
+            session = self._webhooks
+            self._refuse_literal(url)
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*", **request.headers}
+        async with session.request(
+            request.method,
+            url,
+            data=request.body or None,
+            headers=headers,
+            allow_redirects=False,
+            skip_auto_headers=("Content-Type",) if not request.body else (),
+        ) as response:
+            return Response(
+                status=response.status,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                body=await _read(response),
+            )
+
+    def _refuse_literal(self, url: URL) -> None:
+        """An address instead of a name never reaches the resolver."""
+        try:
+            address = ip_address((url.host or "").partition("%")[0])
+        except ValueError:
+            return
+        if not is_allowed(address, self._allowed):
+            raise RefusedAddressError(f"{url.host} is not a public address")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    total = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk[: MAX_ANSWER - total])
+        total += len(chunks[-1])
+        if total >= MAX_ANSWER:
+            response.close()
+            break
+    return b"".join(chunks)
+
+
+def _failure(error: aiohttp.ClientError) -> TransportFailure:
+    kind: type[Any]
+    for kind, code, message, sent in _FAILURES:
+        if isinstance(error, kind):
+            cause = error.__cause__ or error
+            if isinstance(cause, RefusedAddressError) or isinstance(error.__context__, RefusedAddressError):
+                return TransportFailure("refused_address", str(cause), sent=False)
+            return TransportFailure(code, message, sent)
+    return TransportFailure("reset", "The connection broke.", sent=True)
+
+
+_FAILURES = (
+    (aiohttp.ClientConnectorDNSError, "dns", "The name of the platform could not be resolved.", False),
+    (aiohttp.ClientSSLError, "tls", "The platform's certificate was not accepted, or TLS failed.", False),
+    (aiohttp.ClientConnectorError, "connect", "No connection to the platform.", False),
+    (aiohttp.ConnectionTimeoutError, "timeout", "No connection to the platform in time.", False),
+    (aiohttp.ServerTimeoutError, "timeout", "No answer in time.", True),
+    (aiohttp.ServerDisconnectedError, "reset", "The platform closed the connection without an answer.", True),
+    (aiohttp.ClientPayloadError, "reset", "The answer broke off.", True),
+    (aiohttp.InvalidURL, "connect", "The address is not a valid URL.", False),
+    (aiohttp.ClientOSError, "reset", "The connection broke.", True),
+)

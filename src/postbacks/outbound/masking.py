@@ -1,0 +1,57 @@
+"""What of a request and an answer may be kept: everything but secrets and addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+MASK = "***"
+KEPT = 4096
+"""Characters kept of each text."""
+
+_SHORTEST = 6
+_PUBLIC = re.compile(r"(_id|_code|email|uri|url|type|universe_domain)$")
+"""Credentials that are names, not secrets: dataset_id, pixel_code, operating_account_id, client_email, …"""
+
+_PROOF = re.compile(r"(appsecret_proof[\"']?\s*[=:]\s*[\"']?)[0-9a-f]{16,}", re.IGNORECASE)
+
+
+def is_public(name: str) -> bool:
+    """Whether a credential is a name that may be shown (dataset_id, pixel_code), not a secret."""
+    return bool(_PUBLIC.search(name))
+
+
+class Mask:
+    """Replaces a destination's secrets wherever they turn up."""
+
+    def __init__(self, credentials: BaseModel | None) -> None:
+        values = set(_secrets(credentials.model_dump() if credentials is not None else {}))
+        ordered = sorted(values, key=len, reverse=True)
+        self._pattern = re.compile("|".join(re.escape(value) for value in ordered)) if ordered else None
+
+    def __call__(self, text: str | None, extra: Iterable[str | None] = ()) -> str | None:
+        """The text without secrets, `extra` (an address) and NUL, cut to what is kept."""
+        if text is None:
+            return None
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        text = _PROOF.sub(rf"\g<1>{MASK}", text)
+        for value in extra:
+            if value:
+                text = text.replace(value, MASK)
+        text = text.replace("\x00", "\ufffd")
+        return text if len(text) <= KEPT else f"{text[:KEPT]}… ({len(text)} characters)"
+
+
+def _secrets(values: Any, name: str = "") -> Iterable[str]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _secrets(value, str(key))
+    elif isinstance(values, str) and len(values) >= _SHORTEST and not _PUBLIC.search(name):
+        yield values
+        # A private key stands in JSON with its line breaks escaped.
+        if "\n" in values:
+            yield values.replace("\n", "\\n")

@@ -1,0 +1,90 @@
+"""Google Ads: the adapter, which picks one of two routes (sheet google, 0).
+
+`google_data_manager` is the default; `google_ads` is for Cloud projects that Google still lets use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from postbacks.domain.model import Conversion, Verdict
+from postbacks.platforms import google_ads, google_conversions, google_data_manager, google_oauth, google_outcomes
+from postbacks.platforms.base import Adapter, Answer, Built, CheckResult, Prepared, Request, Token
+from postbacks.platforms.google_config import API_BASES, GoogleCredentials, GoogleMapping, GoogleOptions, GoogleTarget
+
+
+class Google(Adapter[GoogleCredentials, GoogleOptions]):
+    """Google Ads by click ID, over the Data Manager API or the Google Ads API."""
+
+    name = "google"
+    click_id_types = google_conversions.CLICK_ID_TYPES
+    api_bases = API_BASES
+    max_batch = google_conversions.MAX_BATCH
+    credentials_model = GoogleCredentials
+    options_model = GoogleOptions
+    mapping_model = GoogleMapping
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Empty: Google counts by conversion actions, whose numbers only the operator knows."""
+
+    def validate(
+        self, credentials: GoogleCredentials, options: GoogleOptions, events: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Raises `ValueError` where the service account's private key cannot sign."""
+        if credentials.service_account:
+            google_oauth.check_private_key(credentials.service_account)
+
+    def wildcard(self, event_name: str) -> Mapping[str, Any] | None:
+        """Google has no custom events: each needs its conversion action."""
+        return None
+
+    def not_before(self, target: GoogleTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
+        """`hold_hours` after the click: Google refuses younger ones (sheet google, 4.5)."""
+        return max(occurred_at, clicked_at + timedelta(hours=target.options.hold_hours))
+
+    def deadline(self, target: GoogleTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
+        """90 days after the click, less an hour (sheet google, 4.5)."""
+        return google_conversions.deadline(clicked_at)
+
+    def token_request(self, target: GoogleTarget, now: datetime) -> Request:
+        """Fetches an access token for the scope of the route (sheet google, 3)."""
+        return google_oauth.token_request(target, now)
+
+    def read_token(self, answer: Answer) -> Token | Verdict:
+        """The token; HOLD for a dead grant, RETRY for a passing fault."""
+        return google_oauth.read_token(answer)
+
+    def build(self, target: GoogleTarget, conversions: Sequence[Conversion], now: datetime, token: str | None) -> Built:
+        """Requests of the chosen route; `token` is the bearer."""
+        if target.options.route == "ads_api":
+            return google_ads.build(target, conversions, now, token)
+        return google_data_manager.build(target, conversions, now, token)
+
+    def read(self, target: GoogleTarget, prepared: Prepared, answer: Answer, now: datetime) -> Sequence[Verdict]:
+        """Verdicts of the chosen route; on `data_manager` at best ACCEPTED."""
+        if target.options.route == "ads_api":
+            return google_ads.read(target, prepared, answer, now)
+        return google_data_manager.read(target, prepared, answer, now)
+
+    def confirm_request(self, target: GoogleTarget, reference: str, token: str | None) -> Request:
+        """Asks Data Manager for the outcome, also after the destination's route was changed."""
+        return google_data_manager.confirm_request(target, reference, token)
+
+    def read_confirmation(
+        self, target: GoogleTarget, answer: Answer, indexes: Sequence[int], now: datetime
+    ) -> Sequence[Verdict]:
+        """ACCEPTED while Google decides; then each event's own verdict."""
+        return google_outcomes.read_confirmation(answer, indexes, now)
+
+    def check_request(self, target: GoogleTarget, now: datetime, token: str | None) -> Request:
+        """A `validateOnly` request on the chosen route; it records nothing."""
+        if target.options.route == "ads_api":
+            return google_ads.check_request(target, now, token)
+        return google_data_manager.check_request(target, now, token)
+
+    def read_check(self, target: GoogleTarget, answer: Answer) -> CheckResult:
+        """Whether credentials and accounts work, with a remedy where not."""
+        if target.options.route == "ads_api":
+            return google_ads.read_check(target, answer)
+        return google_data_manager.read_check(target, answer)

@@ -1,0 +1,200 @@
+"""The default route to Google: the Data Manager API's `events:ingest` (sheet google, 2).
+
+Google answers a request at once only for its form, all or nothing. What became of each event is asked for later
+with the `requestId`; `google_outcomes` reads that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from postbacks.domain.model import Consent, Conversion, Kind, Verdict
+from postbacks.domain.money import json_number
+from postbacks.platforms.base import Answer, Built, CheckResult, Prepared, Request, TransportFailure
+from postbacks.platforms.google_answers import (
+    NO_CLOCK,
+    Violation,
+    by_field,
+    failed_check,
+    read_error,
+    refusal,
+    text,
+    unreadable,
+)
+from postbacks.platforms.google_config import DATA_MANAGER_BASE, GoogleTarget, action_id
+from postbacks.platforms.google_conversions import MAX_BATCH, chunks, conversion_time, sort_out
+from postbacks.platforms.google_data_manager_answers import DESTINATION_REFUSED, REQUEST_REASONS
+from postbacks.platforms.reading import json_object, same_for_all, transport_verdict
+
+_EVENT = re.compile(r"(?:events\.)?events\[(\d+)\]")
+"""Google writes `events.events[0].event_source` (sheet google, 4.3), and `events[0]` for JSON that it cannot read."""
+
+PROBE_ACTION = "1"
+"""Conversion action of the check: none has this ID, so that Google's complaint about it proves all that precedes."""
+
+_ABOUT_ACTION = frozenset(
+    {"INVALID_CONVERSION_ACTION_ID", "INVALID_CONVERSION_ACTION_TYPE", "CONVERSION_ACTION_TOO_RECENTLY_CREATED"}
+)
+
+
+def build(target: GoogleTarget, conversions: Sequence[Conversion], now: datetime, token: str | None) -> Built:
+    """One request per conversion action, each with a single destination and at most 2,000 events.
+
+    A request could carry ten destinations, but Google refuses it whole for a fault in one of them, and reports
+    outcomes per destination; with one, a wrong conversion action stops only its own events and `recordIndices`
+    (API v1.9) are plainly places in the body. Where Google leaves the indices out, `google_outcomes` has the requests
+    split instead of sending small ones always: the quota is 300 requests a minute, polls included (sheet google,
+    2.3 and 2.4).
+    """
+    sendable, unsendable = sort_out(conversions, now)
+    by_action: dict[str, list[int]] = {}
+    for position in sendable:
+        by_action.setdefault(action_id(conversions[position].mapping), []).append(position)
+    return Built(
+        [
+            _prepared(target, action, positions, conversions, now, token)
+            for action, places in by_action.items()
+            for positions in chunks(places, MAX_BATCH)
+        ],
+        unsendable,
+    )
+
+
+def read(target: GoogleTarget, prepared: Prepared, answer: Answer, now: datetime) -> Sequence[Verdict]:
+    """ACCEPTED with the `requestId`, to be confirmed; or why Google stored nothing (sheet google, 4.3)."""
+    count = len(prepared.positions)
+    if isinstance(answer, TransportFailure):
+        return same_for_all(transport_verdict(answer), count)
+    if answer.status == 200:
+        request_id = text((json_object(answer) or {}).get("requestId"))
+        accepted = Verdict(
+            Kind.ACCEPTED,
+            message="Google took the events and decides about each of them later.",
+            reference=request_id,
+            retry_after=target.options.confirm_after_minutes * 60,
+        )
+        return same_for_all(accepted if request_id else unreadable(answer, count), count)
+    error = read_error(answer)
+    whole = refusal(answer, error, now)
+    if whole:
+        return same_for_all(whole, count)
+    if error is None or answer.status != 400:
+        return same_for_all(unreadable(answer, count), count)
+    return by_field(error, count, _EVENT, REQUEST_REASONS, DESTINATION_REFUSED)
+
+
+def confirm_request(target: GoogleTarget, reference: str, token: str | None) -> Request:
+    """Asks what became of an accepted request; needs no account, only the identity (sheet google, 2.4)."""
+    url = f"{target.bases[DATA_MANAGER_BASE]}/v1/requestStatus:retrieve?requestId={quote(reference, safe='')}"
+    return Request("GET", url, _bearer(token))
+
+
+def check_request(target: GoogleTarget, now: datetime, token: str | None) -> Request:
+    """A `validateOnly` request: Google tests token, accounts and form, and stores nothing (sheet google, 2.2)."""
+    event = {
+        "destinationReferences": [PROBE_ACTION],
+        "transactionId": "postbacks_check",
+        "eventTimestamp": _rfc3339(now),
+        "eventSource": target.options.event_source,
+        "adIdentifiers": {"gclid": "postbacks-check"},
+    }
+    body = {"validateOnly": True, "destinations": [_destination(target, PROBE_ACTION)], "events": [event]}
+    return _ingest(target, orjson.dumps(body), token)
+
+
+def read_check(target: GoogleTarget, answer: Answer) -> CheckResult:
+    """Whether identity and accounts work. Complaints about the invented action and click are expected.
+
+    `check_request` knows no conversion action of the destination: the first conversion of each proves its ID.
+    """
+    if isinstance(answer, TransportFailure):
+        return failed_check(transport_verdict(answer))
+    reached = CheckResult(ok=True, message="Google accepts the credentials for this account; nothing was recorded.")
+    if answer.status == 200 and json_object(answer) is not None:
+        return reached
+    error = read_error(answer)
+    whole = refusal(answer, error, NO_CLOCK)
+    if whole:
+        return failed_check(whole)
+    if error is None or answer.status != 400:
+        return failed_check(unreadable(answer))
+    left = [violation for violation in error.violations if not _expected(violation)]
+    if not left and (error.violations or error.reason in _ABOUT_ACTION):
+        return reached
+    return failed_check(by_field(replace(error, violations=left), 1, _EVENT, REQUEST_REASONS, DESTINATION_REFUSED)[0])
+
+
+def _expected(violation: Violation) -> bool:
+    """Whether Google only complains of the check's own invented action or click."""
+    if violation.reason in _ABOUT_ACTION or violation.field.endswith("product_destination_id"):
+        return True
+    row = REQUEST_REASONS.get(violation.reason)
+    of_settings = row is not None and row.kind is Kind.HOLD
+    return bool(_EVENT.match(violation.field) and violation.reason and not of_settings)
+
+
+def _prepared(
+    target: GoogleTarget,
+    action: str,
+    positions: Sequence[int],
+    conversions: Sequence[Conversion],
+    now: datetime,
+    token: str | None,
+) -> Prepared:
+    parts = [orjson.dumps(_event(target, action, conversions[position], now)) for position in positions]
+    destinations = orjson.dumps([_destination(target, action)])
+    body = b'{"destinations":' + destinations + b',"events":[' + b",".join(parts) + b"]}"
+    return Prepared(_ingest(target, body, token), tuple(positions), tuple(part.decode() for part in parts))
+
+
+def _event(target: GoogleTarget, action: str, conversion: Conversion, now: datetime) -> dict[str, Any]:
+    event: dict[str, Any] = {
+        # With one destination Google needs no reference; it tells a reader of the attempt log which action this was.
+        "destinationReferences": [action],
+        "transactionId": conversion.key,
+        "eventTimestamp": _rfc3339(conversion_time(conversion, now)),
+        "eventSource": target.options.event_source,
+        "adIdentifiers": {conversion.click.type: conversion.click.value},
+    }
+    if conversion.value is not None and conversion.currency:
+        event["conversionValue"] = json_number(conversion.value, conversion.currency)
+        event["currency"] = conversion.currency
+    consent = _consent(conversion.consent)
+    return event | ({"consent": consent} if consent else {})
+
+
+def _consent(consent: Consent) -> Mapping[str, str]:
+    flags = {"adUserData": consent.postbacks, "adPersonalization": consent.ad_personalization}
+    return {name: "CONSENT_GRANTED" if flag else "CONSENT_DENIED" for name, flag in flags.items() if flag is not None}
+
+
+def _destination(target: GoogleTarget, action: str) -> dict[str, Any]:
+    credentials = target.credentials
+    destination: dict[str, Any] = {"reference": action, "operatingAccount": _account(credentials.operating_account_id)}
+    if credentials.login_account_id:
+        destination["loginAccount"] = _account(credentials.login_account_id)
+    return destination | {"productDestinationId": action}
+
+
+def _account(account_id: str) -> Mapping[str, str]:
+    return {"accountType": "GOOGLE_ADS", "accountId": account_id}
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _ingest(target: GoogleTarget, body: bytes, token: str | None) -> Request:
+    headers = {**_bearer(token), "Content-Type": "application/json"}
+    return Request("POST", f"{target.bases[DATA_MANAGER_BASE]}/v1/events:ingest", headers, body)
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,0 +1,77 @@
+"""What of a click may leave besides its click ID, and in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator
+
+from postbacks.domain.model import Conversion, Kind, Verdict
+
+Share = Literal["user_agent", "ip"]
+"""What an operator may add to the click ID (contract, 5)."""
+
+_EXACT_IN_JSON: Final = 2**53
+
+REFUSED_BY_PLAYER: Final = Verdict(
+    Kind.SKIPPED,
+    code="consent",
+    message="The player refused postbacks.",
+    remedy="Nothing to do: a refusal of `postbacks` is final for this click.",
+)
+
+
+def refused(conversion: Conversion) -> bool:
+    """Whether click or event carries a refusal. Planning already stops these; a later refusal is caught here."""
+    return conversion.consent.postbacks is False or conversion.click.consent.postbacks is False
+
+
+def shared_user_agent(conversion: Conversion, share: Collection[Share]) -> str | None:
+    """The click's user agent where the destination shares it and nobody refused; unknown consent suffices."""
+    if "user_agent" not in share or refused(conversion):
+        return None
+    return (conversion.click.user_agent or "").strip() or None
+
+
+def shared_ip(conversion: Conversion, share: Collection[Share]) -> str | None:
+    """The click's address where the destination shares it and consent is an explicit yes."""
+    if "ip" not in share or refused(conversion) or conversion.consent.postbacks is not True:
+        return None
+    return conversion.click.ip or None
+
+
+def reached_level(conversion: Conversion) -> int | None:
+    """The property `level` of a `level_up`; the only property that leaves, because others may be personal."""
+    level = conversion.properties.get("level")
+    if conversion.event_name != "level_up" or not isinstance(level, int) or isinstance(level, bool):
+        return None
+    return level if abs(level) < _EXACT_IN_JSON else None
+
+
+def landing_page(url: str | None) -> str | None:
+    """The URL without user name, query and fragment, or `None` where it is no http(s) URL with a host.
+
+    Query and fragment go because they may carry personal data (sheet meta, 10; sheet tiktok, 10).
+    """
+    if not url or any(character.isspace() or not character.isprintable() for character in url):
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _checked_page(url: str) -> str:
+    page = landing_page(url)
+    if page is None:
+        raise ValueError("must be a complete URL such as https://game.example/lp")
+    return page
+
+
+PageUrl = Annotated[str, AfterValidator(_checked_page)]
+"""An option that holds a page's address; raises `ValueError` unless it is an http(s) URL with a host."""

@@ -1,0 +1,129 @@
+"""Runs the halves of the service in one process, and stops them without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import structlog
+import uvicorn
+from fastapi import APIRouter
+
+from postbacks.app import build_app
+from postbacks.errors import SettingError
+from postbacks.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+SLOWLORIS_SECONDS = 20
+"""How long an idle keep-alive connection stays open."""
+
+
+async def run(
+    runtime: Runtime,
+    *,
+    api: bool,
+    dispatch: bool,
+    extra: Sequence[APIRouter] = (),
+    started: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then drains: no new work, what is under way finishes (bounded).
+
+    `started` is told the URL once requests are taken. Raises `SettingError` where the address is taken.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    dispatcher = runtime.dispatcher() if dispatch else None
+    background: list[asyncio.Task[None]] = []
+    if dispatcher is not None:
+        background += [
+            asyncio.create_task(dispatcher.run(), name="dispatcher"),
+            asyncio.create_task(runtime.housekeeping().run(), name="housekeeping"),
+        ]
+    server = _server(runtime, extra) if api else None
+    serving = None
+    if server is not None:
+        serving = asyncio.create_task(server.serve(sockets=[_listen(runtime.settings.host, runtime.settings.port)]))
+        ready = asyncio.create_task(server.ready.wait())
+        await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
+    started(f"http://{_shown(runtime.settings.host)}:{runtime.settings.port}")
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait([waiting, *background, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    log.info("service.stopping")
+    if dispatcher is not None:
+        dispatcher.stop()
+    if server is not None and serving is not None:
+        server.should_exit = True
+        await asyncio.wait([serving], timeout=runtime.settings.shutdown_seconds + 5)
+    for task in background:
+        if task.get_name() == "housekeeping":
+            task.cancel()
+    if background:
+        _, late = await asyncio.wait(background, timeout=runtime.settings.shutdown_seconds)
+        for task in late:
+            # Its leases run out and somebody else takes over; nothing is lost.
+            task.cancel()
+        for task in background:
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but signals are handled by `run`, for all halves together."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def _server(runtime: Runtime, extra: Sequence[APIRouter]) -> _Server:
+    config = uvicorn.Config(
+        build_app(runtime, extra),
+        loop="none",
+        http="httptools",
+        log_config=None,
+        access_log=False,  # it would write down the addresses of visitors
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=SLOWLORIS_SECONDS,
+        timeout_graceful_shutdown=max(1, round(runtime.settings.shutdown_seconds)),
+        h11_max_incomplete_event_size=64 * 1024,
+        lifespan="off",
+    )
+    return _Server(config)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SettingError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Stop what uses the port, or set POSTBACKS_PORT."
+        ) from None
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

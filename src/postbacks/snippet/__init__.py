@@ -1,0 +1,1 @@
+"""The landing-page snippet: the script, how it is served, and a demo page that carries it."""

@@ -1,0 +1,221 @@
+"""Events: stored once, found again by what a late click has in common with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from postbacks.domain import ids
+from postbacks.domain.model import Consent
+from postbacks.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event as it stands in the database. `properties`, `match` and `not_sent` are JSON texts."""
+
+    id: UUID
+    event_id: str
+    name: str
+    occurred_at: datetime
+    user_id: str | None
+    visitor_id: str | None
+    value: Decimal | None
+    currency: str | None
+    platform: str | None
+    storefront: str | None
+    properties: str | None
+    consent: Consent
+    status: str
+    match: str | None
+    not_sent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known under an idempotency key."""
+
+    event: UUID
+    fingerprint: UUID
+
+
+_COLUMNS = (
+    "id, event_id, name, occurred_at, user_id, visitor_id, value, currency, platform, storefront, properties, "
+    "consent_attribution, consent_postbacks, consent_ad_personalization, status, match, not_sent"
+)
+
+
+def event_from(row: Mapping[str, Any]) -> EventRow:
+    return EventRow(
+        id=row["id"],
+        event_id=row["event_id"],
+        name=row["name"],
+        occurred_at=row["occurred_at"],
+        user_id=row["user_id"],
+        visitor_id=row["visitor_id"],
+        value=row["value"],
+        currency=row["currency"],
+        platform=row["platform"],
+        storefront=row["storefront"],
+        properties=row["properties"],
+        consent=Consent(row["consent_attribution"], row["consent_postbacks"], row["consent_ad_personalization"]),
+        status=row["status"],
+        match=row["match"],
+        not_sent=row["not_sent"],
+    )
+
+
+async def claim_keys(
+    connection: Connection, app: str, keys: Sequence[UUID], events: Sequence[UUID], fingerprints: Sequence[UUID]
+) -> set[UUID]:
+    """Takes the idempotency keys that are free, in their order; returns those. The rest is known already."""
+    order = sorted(range(len(keys)), key=lambda index: keys[index])
+    rows = await connection.fetch(
+        "INSERT INTO event_keys (app_id, key, event, fingerprint) "
+        "SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING RETURNING key",
+        app,
+        [keys[index] for index in order],
+        [events[index] for index in order],
+        [fingerprints[index] for index in order],
+    )
+    return {row["key"] for row in rows}
+
+
+async def known(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[UUID, Known]:
+    """What stands under idempotency keys."""
+    rows = await connection.fetch(
+        "SELECT key, event, fingerprint FROM event_keys WHERE app_id = $1 AND key = ANY($2::uuid[])", app, list(keys)
+    )
+    return {row["key"]: Known(row["event"], row["fingerprint"]) for row in rows}
+
+
+async def insert(connection: Connection, app: str, events: Sequence[EventRow]) -> None:
+    """Stores events whose keys were claimed in the same transaction."""
+    await connection.execute(
+        "INSERT INTO events (app_id, id, event_id, name, occurred_at, user_id, visitor_id, value, currency, platform, "
+        "storefront, properties, consent_attribution, consent_postbacks, consent_ad_personalization, status, match, "
+        "not_sent) SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], "
+        "$7::text[], $8::numeric[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bool[], "
+        "$15::bool[], $16::text[], $17::text[], $18::text[])",
+        app,
+        [event.id for event in events],
+        [event.event_id for event in events],
+        [event.name for event in events],
+        [event.occurred_at for event in events],
+        [event.user_id for event in events],
+        [event.visitor_id for event in events],
+        [event.value for event in events],
+        [event.currency for event in events],
+        [event.platform for event in events],
+        [event.storefront for event in events],
+        [event.properties for event in events],
+        [event.consent.attribution for event in events],
+        [event.consent.postbacks for event in events],
+        [event.consent.ad_personalization for event in events],
+        [event.status for event in events],
+        [event.match for event in events],
+        [event.not_sent for event in events],
+    )
+
+
+async def wait(connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID]]) -> None:
+    """Notes under which keys (key, event) an event without a click can be found."""
+    await connection.execute(
+        "INSERT INTO waiting (app_id, key, event) SELECT $1, * FROM unnest($2::uuid[], $3::uuid[]) ON CONFLICT DO NOTHING",
+        app,
+        [key for key, _ in keys],
+        [event for _, event in keys],
+    )
+
+
+async def waiting_for(
+    connection: Connection, app: str, keys: Iterable[UUID], *, since: datetime, limit: int
+) -> list[tuple[UUID, UUID]]:
+    """(key, event) of the events received since a time that wait under one of the keys, oldest first."""
+    rows = await connection.fetch(
+        "SELECT key, event FROM waiting WHERE app_id = $1 AND key = ANY($2::uuid[]) AND event >= $3 "
+        "ORDER BY event LIMIT $4",
+        app,
+        list(keys),
+        ids.floor(since),
+        limit,
+    )
+    return [(row["key"], row["event"]) for row in rows]
+
+
+async def lock_waiting(connection: Connection, app: str, identifiers: Sequence[UUID]) -> list[EventRow]:
+    """The events that are still waiting, locked against a second late click, oldest first."""
+    if not identifiers:
+        return []
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM events WHERE app_id = $1 AND id = ANY($2::uuid[]) AND id BETWEEN $3 AND $4 "
+        "AND status = 'waiting' ORDER BY id FOR UPDATE",
+        app,
+        list(identifiers),
+        min(identifiers),
+        max(identifiers),
+    )
+    return [event_from(row) for row in rows]
+
+
+async def stop_waiting(connection: Connection, app: str, identifiers: Sequence[UUID]) -> None:
+    """Forgets the match keys of events that found their click."""
+    await connection.execute(
+        "DELETE FROM waiting WHERE app_id = $1 AND event = ANY($2::uuid[]) AND event BETWEEN $3 AND $4",
+        app,
+        list(identifiers),
+        min(identifiers),
+        max(identifiers),
+    )
+
+
+async def settle_match(
+    connection: Connection, app: str, event: UUID, *, status: str, match: str | None, not_sent: str | None
+) -> None:
+    """Writes what a late click changed."""
+    await connection.execute(
+        "UPDATE events SET status = $3, match = $4, not_sent = $5 WHERE app_id = $1 AND id = $2",
+        app,
+        event,
+        status,
+        match,
+        not_sent,
+    )
+
+
+async def by_ids(connection: Connection, app: str, identifiers: Iterable[UUID]) -> dict[UUID, EventRow]:
+    """Events by id; the range of the ids tells PostgreSQL which partitions to look into."""
+    wanted = list(identifiers)
+    if not wanted:
+        return {}
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM events WHERE app_id = $1 AND id = ANY($2::uuid[]) AND id BETWEEN $3 AND $4",
+        app,
+        wanted,
+        min(wanted),
+        max(wanted),
+    )
+    return {row["id"]: event_from(row) for row in rows}
+
+
+async def erased(connection: Connection, app: str, user_keys: Iterable[UUID]) -> set[UUID]:
+    """Those of the (hashed) players whose data was erased and who are refused since."""
+    rows = await connection.fetch(
+        "SELECT user_key FROM erasures WHERE app_id = $1 AND user_key = ANY($2::uuid[])", app, list(user_keys)
+    )
+    return {row["user_key"] for row in rows}
+
+
+async def first_installs(connection: Connection, app: str, user_keys: Iterable[UUID]) -> set[UUID]:
+    """Notes installs of (hashed) players; returns those that had none before."""
+    rows = await connection.fetch(
+        "INSERT INTO installs (app_id, user_key) SELECT $1, * FROM unnest($2::uuid[]) ON CONFLICT DO NOTHING "
+        "RETURNING user_key",
+        app,
+        sorted(set(user_keys)),
+    )
+    return {row["user_key"] for row in rows}

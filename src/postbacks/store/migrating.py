@@ -1,0 +1,90 @@
+"""Brings the database to the newest schema (Alembic), and spreads it over a Citus cluster on request."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from postbacks.errors import SettingError
+from postbacks.store import partitions
+from postbacks.store.schema import metadata
+
+ROOT = Path(__file__).resolve().parents[3]
+"""The checkout (or the image's directory) that holds `alembic.ini` and `migrations/`."""
+
+DISTRIBUTED_FIRST = ("apps",)
+"""The table that the others are co-located with."""
+
+
+def config(url: str) -> Config:
+    """Alembic's configuration for one database."""
+    if not (ROOT / "alembic.ini").exists():
+        raise SettingError(f"No alembic.ini in {ROOT}: install Postbacks from its checkout (pip install --editable .).")
+    settings = Config(str(ROOT / "alembic.ini"))
+    settings.attributes["url"] = url
+    return settings
+
+
+@cache
+def newest() -> str:
+    """The revision that this code needs."""
+    head = ScriptDirectory.from_config(config("")).get_current_head()
+    if head is None:
+        raise SettingError("There are no migrations.")
+    return head
+
+
+async def migrate(url: str) -> None:
+    """Brings the schema to the newest revision and makes the partitions of the coming days."""
+    await asyncio.to_thread(command.upgrade, config(url), "head")
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await partitions.ensure(connection, datetime.now(UTC))
+    finally:
+        await connection.close()
+
+
+async def current(connection: asyncpg.Connection) -> str | None:
+    """The revision of the database, or `None` before the first migration."""
+    try:
+        version: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    return version
+
+
+async def distribute(url: str) -> list[str]:
+    """Distributes every table by app on a Citus coordinator; a repeat changes nothing.
+
+    Returns the tables that were distributed now. Raises `SettingError` where Citus is missing.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_extension WHERE extname = 'citus'"):
+            raise SettingError(
+                "This database has no Citus extension: run CREATE EXTENSION citus on the coordinator, or leave "
+                "--distribute out."
+            )
+        rows = await connection.fetch("SELECT logicalrelid::text AS name FROM pg_dist_partition")
+        done = {row["name"] for row in rows}
+        distributed = []
+        others = sorted(name for name in metadata.tables if name not in DISTRIBUTED_FIRST)
+        for name in [*DISTRIBUTED_FIRST, *others]:
+            if name in done:
+                continue
+            beside = "none" if name in DISTRIBUTED_FIRST else DISTRIBUTED_FIRST[0]
+            await connection.execute(
+                f"SELECT create_distributed_table('{name}', 'app_id', colocate_with => '{beside}')"
+            )
+            distributed.append(name)
+        return distributed
+    finally:
+        await connection.close()

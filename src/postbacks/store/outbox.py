@@ -1,0 +1,353 @@
+"""Open deliveries: planned with the event, claimed under a lease, settled by whoever still holds the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from postbacks.store.database import Connection
+
+WORK = "postbacks_work"
+"""Notified after a commit that made work due. Losing one is harmless: dispatchers also look by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDelivery:
+    """A row of the outbox. `status`: queued, retrying, held or accepted."""
+
+    id: UUID
+    destination: str
+    due: datetime
+    deadline: datetime
+    created_at: datetime
+    click: UUID
+    status: str
+    reason: str | None = None
+    attempts: int = 0
+    tried_at: datetime | None = None
+    tries: int = 0
+    ambiguous: int = 0
+    alone: bool = False
+    reference: str | None = None
+    reference_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a delivery ended. `status`: delivered, failed, expired, skipped or cancelled."""
+
+    id: UUID
+    status: str
+    reason: str | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A delivery that goes on: `status` retrying, held, accepted or queued, not before `due`."""
+
+    id: UUID
+    status: str
+    reason: str | None
+    due: datetime
+    attempts: int
+    tried_at: datetime | None
+    tries: int
+    ambiguous: int
+    alone: bool
+    reference: str | None
+    reference_index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One try of one delivery, as the operator will read it. Texts are masked already."""
+
+    delivery: UUID
+    number: int
+    started_at: datetime
+    duration_ms: int
+    http_status: int | None
+    verdict: str
+    code: str | None
+    message: str | None
+    method: str | None
+    url: str | None
+    request: str | None
+    response: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Deliveries that are ours until the lease ends. `failures`: refusals of the whole destination in a row."""
+
+    rows: Sequence[OpenDelivery]
+    failures: int
+
+
+_COLUMNS = (
+    "id, destination, due, deadline, created_at, click, status, reason, attempts, tried_at, tries, ambiguous, alone, reference, "
+    "reference_index"
+)
+_PREFIXED = ", ".join(f"o.{name.strip()}" for name in _COLUMNS.split(","))
+
+_UNBLOCKED = "enabled AND paused_at IS NULL AND held_at IS NULL AND (blocked_until IS NULL OR blocked_until <= now())"
+_FREE = "(o.lease_until IS NULL OR o.lease_until < now())"
+
+
+def open_from(row: Mapping[str, Any]) -> OpenDelivery:
+    return OpenDelivery(**{name: row[name] for name in OpenDelivery.__dataclass_fields__})
+
+
+async def insert(connection: Connection, app: str, rows: Sequence[OpenDelivery]) -> None:
+    """Adds planned deliveries, in the transaction of their events."""
+    await connection.execute(
+        "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, status, reason) "
+        "SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], "
+        "$7::uuid[], $8::text[], $9::text[])",
+        app,
+        [row.id for row in rows],
+        [row.destination for row in rows],
+        [row.due for row in rows],
+        [row.deadline for row in rows],
+        [row.created_at for row in rows],
+        [row.click for row in rows],
+        [row.status for row in rows],
+        [row.reason for row in rows],
+    )
+
+
+async def insert_ended(
+    connection: Connection, app: str, rows: Sequence[tuple[OpenDelivery, str, Ended]], now: datetime
+) -> None:
+    """Deliveries that end as they are planned (too old for the platform): (row, platform, end)."""
+    await connection.execute(
+        "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
+        "updated_at) SELECT $1, *, $9, $9 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], "
+        "$7::int2[], $8::uuid[])",
+        app,
+        [row.id for row, _, _ in rows],
+        [row.destination for row, _, _ in rows],
+        [platform for _, platform, _ in rows],
+        [end.status for _, _, end in rows],
+        [end.reason for _, _, end in rows],
+        [end.attempts for _, _, end in rows],
+        [row.click for row, _, _ in rows],
+        now,
+    )
+
+
+async def notify_work(connection: Connection) -> None:
+    await connection.execute("SELECT pg_notify($1, '')", WORK)
+
+
+async def destinations_with_work(connection: Connection) -> list[tuple[str, str]]:
+    """(app, destination) of everything that could be sent now."""
+    rows = await connection.fetch(
+        f"SELECT d.app_id, d.name FROM destinations d WHERE {_UNBLOCKED} AND EXISTS (SELECT 1 FROM outbox o WHERE "
+        f"o.app_id = d.app_id AND o.destination = d.name AND o.due <= now() AND {_FREE})"
+    )
+    return [(row["app_id"], row["name"]) for row in rows]
+
+
+async def claim(
+    connection: Connection, app: str, destination: str, *, limit: int, lease: UUID, seconds: float
+) -> Claim:
+    """Takes up to `limit` due deliveries of one destination under a lease, the longest due first.
+
+    The destination's gate stands inside the statement: what is paused, held or throttled yields nothing, whatever
+    this process believes.
+    """
+    rows = await connection.fetch(
+        f"WITH gate AS MATERIALIZED (SELECT failures FROM destinations WHERE app_id = $1 AND name = $2 AND {_UNBLOCKED}), "
+        "c AS MATERIALIZED (SELECT o.ctid FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 AND o.due <= now() "
+        f"AND {_FREE} AND EXISTS (SELECT 1 FROM gate) ORDER BY o.due LIMIT $3 FOR UPDATE SKIP LOCKED) "
+        "UPDATE outbox o SET lease_until = now() + $5::interval, lease = $4 FROM c "
+        "WHERE o.app_id = $1 AND o.ctid = c.ctid "
+        f"RETURNING {_PREFIXED}, (SELECT failures FROM gate) AS failures",
+        app,
+        destination,
+        limit,
+        lease,
+        timedelta(seconds=seconds),
+    )
+    return Claim([open_from(row) for row in rows], rows[0]["failures"] if rows else 0)
+
+
+async def renew(connection: Connection, app: str, lease: UUID, identifiers: Sequence[UUID], seconds: float) -> int:
+    """Extends a lease that is still ours; returns on how many deliveries it is."""
+    status: str = await connection.execute(
+        "UPDATE outbox SET lease_until = now() + $4::interval WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3",
+        app,
+        list(identifiers),
+        lease,
+        timedelta(seconds=seconds),
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def release(connection: Connection, app: str, lease: UUID, identifiers: Sequence[UUID]) -> None:
+    """Gives back what was claimed and not sent."""
+    await connection.execute(
+        "UPDATE outbox SET lease_until = NULL, lease = NULL WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3",
+        app,
+        list(identifiers),
+        lease,
+    )
+
+
+async def end(connection: Connection, app: str, platform: str, lease: UUID, rows: Sequence[Ended]) -> set[UUID]:
+    """Moves deliveries that ended into the history, if the lease is still ours. Returns those that it was ours for."""
+    if not rows:
+        return set()
+    moved = await connection.fetch(
+        "WITH mine AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY($2::uuid[]) AND o.lease = $3 "
+        "RETURNING o.id, o.destination, o.click, o.created_at), "
+        "ends AS (SELECT * FROM unnest($2::uuid[], $5::text[], $6::text[], $7::int2[]) AS e(id, status, reason, attempts)), "
+        "history AS (INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, "
+        "created_at, updated_at, delivered_at) SELECT $1, mine.id, mine.destination, $4, ends.status, ends.reason, "
+        "ends.attempts, mine.click, mine.created_at, now(), CASE WHEN ends.status = 'delivered' THEN now() END "
+        "FROM mine JOIN ends ON ends.id = mine.id) SELECT id FROM mine",
+        app,
+        [row.id for row in rows],
+        lease,
+        platform,
+        [row.status for row in rows],
+        [row.reason for row in rows],
+        [row.attempts for row in rows],
+    )
+    return {row["id"] for row in moved}
+
+
+async def postpone(connection: Connection, app: str, lease: UUID, rows: Sequence[Postponed]) -> set[UUID]:
+    """Sets a later time for deliveries, if the lease is still ours. Returns those that it was ours for."""
+    if not rows:
+        return set()
+    updated = await connection.fetch(
+        "UPDATE outbox o SET status = v.status, reason = v.reason, due = v.due, attempts = v.attempts, tries = v.tries, tried_at = v.tried_at, "
+        "ambiguous = v.ambiguous, alone = v.alone, reference = v.reference, reference_index = v.reference_index, "
+        "lease = NULL, lease_until = NULL FROM unnest($2::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::int2[], "
+        "$8::int2[], $9::int2[], $10::bool[], $11::text[], $12::int[], $13::timestamptz[]) AS v(id, status, reason, due, attempts, tries, "
+        "ambiguous, alone, reference, reference_index, tried_at) WHERE o.app_id = $1 AND o.id = v.id AND o.lease = $3 RETURNING o.id",
+        app,
+        [row.id for row in rows],
+        lease,
+        [row.status for row in rows],
+        [row.reason for row in rows],
+        [row.due for row in rows],
+        [row.attempts for row in rows],
+        [row.tries for row in rows],
+        [row.ambiguous for row in rows],
+        [row.alone for row in rows],
+        [row.reference for row in rows],
+        [row.reference_index for row in rows],
+        [row.tried_at for row in rows],
+    )
+    return {row["id"] for row in updated}
+
+
+async def record_attempts(connection: Connection, app: str, rows: Sequence[AttemptRow]) -> None:
+    """Adds tries to the log."""
+    if not rows:
+        return
+    await connection.execute(
+        "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, http_status, verdict, code, message, "
+        "method, url, request, response) SELECT $1, * FROM unnest($2::uuid[], $3::int2[], $4::timestamptz[], $5::int[], "
+        "$6::int2[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])",
+        app,
+        [row.delivery for row in rows],
+        [row.number for row in rows],
+        [row.started_at for row in rows],
+        [row.duration_ms for row in rows],
+        [row.http_status for row in rows],
+        [row.verdict for row in rows],
+        [row.code for row in rows],
+        [row.message for row in rows],
+        [row.method for row in rows],
+        [row.url for row in rows],
+        [row.request for row in rows],
+        [row.response for row in rows],
+    )
+
+
+async def expire_blocked(connection: Connection, app: str, destination: str, platform: str, limit: int) -> int:
+    """Ends what grew too old behind a destination that is paused, held or switched off. Returns how many."""
+    moved = await connection.fetch(
+        "WITH old AS MATERIALIZED (SELECT o.id FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 "
+        f"AND o.deadline <= now() AND {_FREE} LIMIT $4 FOR UPDATE SKIP LOCKED), "
+        "mine AS (DELETE FROM outbox o USING old WHERE o.app_id = $1 AND o.id = old.id "
+        "RETURNING o.id, o.destination, o.click, o.created_at, o.attempts) "
+        "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
+        "updated_at) SELECT $1, id, destination, $3, 'expired', 'too_old', attempts, click, created_at, now() FROM mine "
+        "RETURNING id",
+        app,
+        destination,
+        platform,
+        limit,
+    )
+    return len(moved)
+
+
+async def cancel(
+    connection: Connection,
+    app: str,
+    reason: str,
+    platforms: Mapping[str, str],
+    *,
+    destination: str | None = None,
+    identifiers: Sequence[UUID] | None = None,
+    clicks: Sequence[UUID] | None = None,
+) -> int:
+    """Ends open deliveries as cancelled: of a destination, by id, or by click; leased ones too, for whoever holds
+    the lease will find it gone. `platforms`: destination → platform. Returns how many."""
+    moved = await connection.fetch(
+        "WITH mine AS (DELETE FROM outbox o WHERE o.app_id = $1 AND ($3::text IS NULL OR o.destination = $3) "
+        "AND ($4::uuid[] IS NULL OR o.id = ANY($4)) AND ($5::uuid[] IS NULL OR o.click = ANY($5)) "
+        "RETURNING o.id, o.destination, o.click, o.created_at, o.attempts), "
+        "names AS (SELECT * FROM unnest($6::text[], $7::text[]) AS n(destination, platform)) "
+        "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
+        "updated_at) SELECT $1, mine.id, mine.destination, coalesce(names.platform, ''), 'cancelled', $2, mine.attempts, "
+        "mine.click, mine.created_at, now() FROM mine LEFT JOIN names ON names.destination = mine.destination "
+        "RETURNING id",
+        app,
+        reason,
+        destination,
+        list(identifiers) if identifiers is not None else None,
+        list(clicks) if clicks is not None else None,
+        list(platforms),
+        list(platforms.values()),
+    )
+    return len(moved)
+
+
+async def reopen(connection: Connection, app: str, rows: Sequence[tuple[UUID, datetime, datetime]]) -> list[UUID]:
+    """Takes ended deliveries back into the outbox, due at once: (id, deadline, now). Returns those that had ended."""
+    moved = await connection.fetch(
+        "WITH v AS (SELECT * FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[]) AS v(id, deadline, due)), "
+        "mine AS (DELETE FROM deliveries d USING v WHERE d.app_id = $1 AND d.id = v.id AND d.id BETWEEN $5 AND $6 "
+        "RETURNING d.id, d.destination, d.click, d.created_at, d.attempts) "
+        "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, attempts, status) "
+        "SELECT $1, mine.id, mine.destination, v.due, v.deadline, mine.created_at, mine.click, mine.attempts, 'queued' "
+        "FROM mine JOIN v ON v.id = mine.id RETURNING id",
+        app,
+        [row[0] for row in rows],
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        min(row[0] for row in rows),
+        max(row[0] for row in rows),
+    )
+    return [row["id"] for row in moved]
+
+
+async def hurry(connection: Connection, app: str, identifiers: Sequence[UUID]) -> list[UUID]:
+    """Makes waiting deliveries due at once (an operator's retry replaces the pending one)."""
+    rows = await connection.fetch(
+        "UPDATE outbox o SET due = now(), status = CASE WHEN o.status = 'accepted' THEN o.status ELSE 'queued' END "
+        f"WHERE o.app_id = $1 AND o.id = ANY($2::uuid[]) AND {_FREE} RETURNING o.id",
+        app,
+        list(identifiers),
+    )
+    return [row["id"] for row in rows]

@@ -1,0 +1,122 @@
+"""All that is held of one player: read for them, or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from postbacks.domain import ids
+from postbacks.store.database import Connection
+
+_AT_ONCE = 1_000
+
+
+async def event_ids(connection: Connection, app: str, user_id: str) -> list[UUID]:
+    """The player's events, oldest first."""
+    rows = await connection.fetch("SELECT id FROM events WHERE app_id = $1 AND user_id = $2 ORDER BY id", app, user_id)
+    return [row["id"] for row in rows]
+
+
+async def links(connection: Connection, app: str, user_id: str) -> list[Mapping[str, Any]]:
+    """The clicks the player is tied to."""
+    rows: list[Mapping[str, Any]] = await connection.fetch(
+        "SELECT p.click, p.confidence, p.since, p.until, p.linked_at, c.type, c.value, c.visitor_id, c.clicked_at, c.url, "
+        "c.referrer, c.utm, c.user_agent, c.consent_attribution, c.consent_postbacks, c.consent_ad_personalization "
+        "FROM players p LEFT JOIN clicks c ON c.app_id = $1 AND c.id = p.click WHERE p.app_id = $1 AND p.user_id = $2 "
+        "ORDER BY p.linked_at",
+        app,
+        user_id,
+    )
+    return rows
+
+
+async def sent(connection: Connection, app: str, deliveries: Sequence[UUID]) -> list[Mapping[str, Any]]:
+    """Which tries of these deliveries went to a platform: the privacy ledger."""
+    if not deliveries:
+        return []
+    rows: list[Mapping[str, Any]] = await connection.fetch(
+        "SELECT delivery, number, started_at, verdict, url FROM attempts WHERE app_id = $1 AND delivery = ANY($2::uuid[]) "
+        "AND delivery BETWEEN $3 AND $4 AND url IS NOT NULL ORDER BY started_at",
+        app,
+        list(deliveries),
+        min(deliveries),
+        max(deliveries),
+    )
+    return rows
+
+
+async def erased_at(connection: Connection, app: str, user_key: UUID) -> datetime | None:
+    """When the player was erased."""
+    value: datetime | None = await connection.fetchval(
+        "SELECT erased_at FROM erasures WHERE app_id = $1 AND user_key = $2", app, user_key
+    )
+    return value
+
+
+async def remember_erasure(connection: Connection, app: str, user_key: UUID) -> datetime:
+    """Refuses the player from now on; returns since when (the first time counts)."""
+    value: datetime = await connection.fetchval(
+        "INSERT INTO erasures AS e (app_id, user_key) VALUES ($1, $2) "
+        "ON CONFLICT (app_id, user_key) DO UPDATE SET erased_at = e.erased_at RETURNING erased_at",
+        app,
+        user_key,
+    )
+    return value
+
+
+async def remove(
+    connection: Connection, app: str, user_id: str, user_key: UUID, events: Sequence[UUID]
+) -> dict[str, int]:
+    """Removes events, tries, match keys, links, and the clicks that are tied to nobody else. Returns how many of each.
+
+    Deliveries stay as bare facts (that something went to a platform at a time); they name no player and no click ID.
+    """
+    counts = {"events": 0, "attempts": 0, "clicks": 0}
+    for start in range(0, len(events), _AT_ONCE):
+        chunk = list(events[start : start + _AT_ONCE])
+        low, high = min(chunk), max(chunk)
+        for table, column in (("waiting", "event"), ("events", "id")):
+            status = await connection.execute(
+                f"DELETE FROM {table} WHERE app_id = $1 AND {column} = ANY($2::uuid[]) AND {column} BETWEEN $3 AND $4",
+                app,
+                chunk,
+                low,
+                high,
+            )
+            if table == "events":
+                counts["events"] += int(status.rpartition(" ")[2])
+        status = await connection.execute(
+            "DELETE FROM attempts a USING unnest($2::uuid[], $3::uuid[]) AS e(first, last) WHERE a.app_id = $1 "
+            "AND a.delivery BETWEEN e.first AND e.last AND a.delivery BETWEEN $4 AND $5",
+            app,
+            chunk,
+            [ids.last_delivery(event) for event in chunk],
+            low,
+            ids.last_delivery(high),
+        )
+        counts["attempts"] += int(status.rpartition(" ")[2])
+    removed = await connection.fetch(
+        "DELETE FROM players WHERE app_id = $1 AND user_id = $2 RETURNING click", app, user_id
+    )
+    status = await connection.execute(
+        "DELETE FROM clicks c WHERE c.app_id = $1 AND c.id = ANY($2::uuid[]) "
+        "AND NOT EXISTS (SELECT 1 FROM players p WHERE p.app_id = $1 AND p.click = c.id)",
+        app,
+        [row["click"] for row in removed],
+    )
+    counts["clicks"] = int(status.rpartition(" ")[2])
+    await connection.execute("DELETE FROM installs WHERE app_id = $1 AND user_key = $2", app, user_key)
+    return counts
+
+
+async def click_facts(connection: Connection, app: str, clicks: set[UUID]) -> dict[UUID, Mapping[str, Any]]:
+    """Type, value and consent of clicks."""
+    rows = await connection.fetch(
+        "SELECT id, type, value, consent_attribution, consent_postbacks, consent_ad_personalization FROM clicks "
+        "WHERE app_id = $1 AND id = ANY($2::uuid[])",
+        app,
+        list(clicks),
+    )
+    return {row["id"]: row for row in rows}

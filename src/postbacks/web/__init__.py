@@ -1,0 +1,1 @@
+"""What all HTTP endpoints share: who is calling, how a body is read, how errors look."""
