@@ -197,7 +197,8 @@ async def _check_schema(url: str) -> None:
         await connection.close()
     if current is None or current < migrating.newest():
         raise SettingError(
-            f"The database has schema {current or 'none'}, this version needs {migrating.newest()}: run `postbacks migrate`."
+            f"The database has schema {current or 'none'}, this version needs {migrating.newest()}: "
+            "run `postbacks migrate`."
         )
 
 

@@ -22,7 +22,12 @@ class Settings(BaseSettings):
     """Read once at the start; frozen afterwards. `repr` shows no secret."""
 
     model_config = SettingsConfigDict(
-        env_prefix="POSTBACKS_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="POSTBACKS_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     database_url: str | None = Field(None, repr=False)
@@ -44,7 +49,7 @@ class Settings(BaseSettings):
 
     retry_schedule: Annotated[tuple[float, ...], NoDecode] = (10, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
     """Seconds between tries; the last repeats."""
-    give_up_after_hours: float = Field(72, gt=0)
+    give_up_after_hours: float = Field(72, gt=0, le=24 * 365)
     batch_linger_ms: float = Field(50, ge=0, le=60_000)
     """How long a send may wait for companions. Small enough that a person sees no delay."""
     lease_seconds: float = Field(60, ge=1, le=3600)
@@ -61,7 +66,7 @@ class Settings(BaseSettings):
     """Requests under way from one dispatcher, at most."""
     shutdown_seconds: float = Field(20, ge=0, le=600)
     """How long requests and sends under way may take to finish after SIGTERM."""
-    probe_minutes: float = Field(15, gt=0)
+    probe_minutes: float = Field(15, gt=0, le=24 * 60)
     """How often the credentials of a held destination are tried again."""
     address_key_hours: float = Field(24, ge=1, le=24 * 30)
     """After which a new key is used for address hashes; old ones are kept for the matching window."""
@@ -79,12 +84,7 @@ class Settings(BaseSettings):
     @field_validator("encryption_keys")
     @classmethod
     def _fernet(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        for key in keys:
-            try:
-                Fernet(key)
-            except ValueError:
-                raise ValueError("each must be a Fernet key (32 bytes in URL-safe base64)") from None
-        return keys
+        return _fernet_keys(keys)
 
     @field_validator("retry_schedule")
     @classmethod
@@ -158,8 +158,21 @@ def with_secrets(settings: Settings) -> Settings:
         values["admin_token"] = _secret(settings, "admin_token", lambda: "adm_" + secrets.token_urlsafe(32))
     if not settings.encryption_keys:
         raw = _secret(settings, "encryption_keys", lambda: Fernet.generate_key().decode())
-        values["encryption_keys"] = tuple(part.strip() for part in raw.split(",") if part.strip())
+        try:
+            values["encryption_keys"] = _fernet_keys(tuple(part.strip() for part in raw.split(",") if part.strip()))
+        except ValueError as error:
+            raise SettingError(f"{settings.data_dir / 'encryption_keys'}: {error}. Restore it from a backup.") from None
     return settings.model_copy(update=values) if values else settings
+
+
+def _fernet_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys, once each is known to be one. Raises `ValueError`."""
+    for key in keys:
+        try:
+            Fernet(key)
+        except ValueError:
+            raise ValueError("each must be a Fernet key (32 bytes in URL-safe base64)") from None
+    return keys
 
 
 def _secret(settings: Settings, name: str, generate: Any) -> str:

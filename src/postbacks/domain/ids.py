@@ -7,6 +7,7 @@ of an event are a short range of their primary key, and the event of a delivery 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -16,6 +17,7 @@ MAX_SLOTS = 255
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HEX = re.compile(r"[0-9a-f]{32}")
 
 
 class _Sequence:
@@ -82,13 +84,8 @@ def public(prefix: str, identifier: UUID) -> str:
 def parse_public(prefix: str, text: str) -> UUID | None:
     """The id behind a public one, or `None` for anything else."""
     head, _, tail = text.partition("_")
-    if head != prefix or len(tail) != 32:
-        return None
-    try:
-        return UUID(hex=tail)
-    except ValueError:
-        return None
+    return UUID(hex=tail) if head == prefix and _HEX.fullmatch(tail) else None
 
 
 def _milliseconds(moment: datetime) -> int:
-    return int((moment - _EPOCH) / timedelta(milliseconds=1))
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

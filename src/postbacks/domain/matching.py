@@ -35,6 +35,9 @@ class Confidence(StrEnum):
     """The last of several visitors on the address."""
 
 
+_SURE = (Confidence.HIGH, Confidence.MEDIUM, Confidence.AMBIGUOUS)
+
+
 class SendTo(StrEnum):
     EVERY_MATCHED_PLATFORM = "every_matched_platform"
     LAST_CLICK = "last_click"
@@ -188,32 +191,35 @@ def _take(
         usable,
         key=lambda c: (-c.click.clicked_at.timestamp(), preference.get(c.click.type, 99)),
     )
+    event_refused = not may_send(event_consent, require_consent=rules.require_consent)
     clicks: dict[str, Click] = {}
     refused: dict[str, Click] = {}
     for candidate in newest_first:
         click = candidate.click
         platform = platform_of.get(click.type, click.type)
         if platform in clicks or platform in refused:
-            considered.append(Considered(click, method, False, f"a later click of {platform} was taken"))
+            considered.append(Considered(click, method, False, f"a later click of {platform} decides"))
         elif rules.send_to is SendTo.LAST_CLICK and (clicks or refused):
             considered.append(Considered(click, method, False, "only the last click is sent (send_to)"))
-        elif not may_send(click.consent, require_consent=rules.require_consent):
-            refused[platform] = click
-            considered.append(Considered(click, method, False, "consent to postbacks is missing for this click"))
         else:
-            clicks[platform] = click
-            considered.append(Considered(click, method, True, _why(candidate)))
-            if candidate.inheritance is not None and confidence is Confidence.HIGH:
-                confidence = candidate.inheritance.confidence
-    if not may_send(event_consent, require_consent=rules.require_consent):
-        refused, clicks = {**refused, **clicks}, {}
+            if candidate.inheritance is not None:
+                confidence = max(confidence, candidate.inheritance.confidence, key=_SURE.index)
+            if not may_send(click.consent, require_consent=rules.require_consent):
+                refused[platform] = click
+                considered.append(Considered(click, method, False, "consent to postbacks is missing for this click"))
+            elif event_refused:
+                refused[platform] = click
+                considered.append(Considered(click, method, False, "consent to postbacks is missing for this event"))
+            else:
+                clicks[platform] = click
+                considered.append(Considered(click, method, True, _why(candidate)))
     considered.sort(key=lambda one: not one.taken)
     return Decision(method, confidence, clicks, refused, tuple(considered[:CONSIDERED_LIMIT]))
 
 
 def _why(candidate: Candidate) -> str:
     if candidate.inheritance is not None:
-        return "inherited: an earlier event of the player was matched to it"
+        return "inherited: another event of the player was matched to it"
     return {
         Method.CLICK_ID: "the event carried this click ID",
         Method.VISITOR_ID: "the click of the same visitor",

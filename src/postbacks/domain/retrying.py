@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+LAST_MOMENT = timedelta(minutes=1)
+"""How long before the platform's age limit the last try is made: a busy dispatcher must still get to it in time."""
+
 AMBIGUOUS_TRIES = 2
 """Tries after which an unanswered send is not repeated where the platform may count repeats (sheet x, 6)."""
 
@@ -42,16 +45,21 @@ def next_try(
 ) -> TryAgain | Stop:
     """The time of the next try after `attempts` tries, or why there is none.
 
-    `jitter` returns a factor around 1. It never shortens a wait that the platform asked for: `retry_after`
-    (seconds) is a lower bound. A wait beyond the deadline is cut to it when the platform did not ask for the
-    wait, so that the last moment is used; beyond it, the platform would refuse the event for its age.
+    `jitter` returns a factor around 1. It never shortens a wait that was asked for: `retry_after` (seconds) is a
+    lower bound, and 0 means "again at once". A wait that was not asked for and would end beyond the deadline is cut
+    to `LAST_MOMENT` before it; at the deadline itself the platform would refuse the event for its age.
     """
     step = policy.schedule[min(max(attempts, 1), len(policy.schedule)) - 1]
     wait = step * jitter()
     if retry_after is not None:
         wait = max(wait, retry_after) if retry_after > 0 else 0.0
-    at = now + timedelta(seconds=wait)
-    if at >= deadline:
+    # Compared as seconds first: what a header asks for can be more than a timedelta holds.
+    beyond = wait >= (deadline - now).total_seconds()
+    if beyond and retry_after is None and now < deadline - LAST_MOMENT:
+        at = deadline - LAST_MOMENT
+    elif not beyond:
+        at = now + timedelta(seconds=wait)
+    else:
         return Stop(expired=True)
     if at >= first_try + policy.give_up_after:
         return Stop(expired=False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
@@ -21,7 +20,10 @@ from postbacks.privacy.addresses import parse_address
 MAX_VALUE = Decimal(10) ** 12
 MAX_CLICK_ID = 4096
 MAX_URL = 8192
-_UNIX = re.compile(r"^-?\d{1,13}(\.\d{1,9})?$")
+_UNIX = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
+_FINEST = Decimal("0.000001")
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -37,12 +39,13 @@ def parse_time(value: Any) -> datetime:
         raise ValueError("must be an RFC 3339 time or Unix seconds")
     if isinstance(value, str):
         text = value.strip()
-        if not _UNIX.match(text):
+        if not _UNIX.fullmatch(text):
             return _parse_rfc3339(text)
         value = float(text)
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float):
         raise ValueError("must be an RFC 3339 time or Unix seconds")
-    if abs(value) > 32503680000:
+    # Written so that a NaN is out of bounds too.
+    if not abs(value) <= 32503680000:
         raise ValueError("is not a time in Unix seconds (milliseconds?)")
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=value)
 
@@ -62,21 +65,24 @@ def _parse_rfc3339(text: str) -> datetime:
 def _amount(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be a number")
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError("must be a number") from None
-    if not amount.is_finite():
-        raise ValueError("must be a finite number")
+    if isinstance(value, int):
+        amount = Decimal(value)
+    else:
+        text = str(value).strip()
+        if not _NUMBER.fullmatch(text):
+            raise ValueError("must be a number")
+        amount = Decimal(text)
     if not 0 <= amount <= MAX_VALUE:
         raise ValueError("must be from 0 to 1e12")
-    # More digits than any currency has would only be noise of a float (0.1 + 0.2).
-    return amount.quantize(Decimal("0.000001")).normalize() if amount.as_tuple().exponent < -6 else amount  # type: ignore[operator]
+    # More digits than any currency has would only be noise of a float (0.1 + 0.2). The exponent goes as well: the
+    # database refuses a zero that is written 0e999999999.
+    amount = abs(amount.quantize(_FINEST))
+    return amount.quantize(Decimal(1)) if amount == amount.to_integral_value() else amount.normalize()
 
 
 def _currency(value: str) -> str:
     code = value.upper()
-    if not is_currency(code):
+    if not value.isascii() or not is_currency(code):
         raise ValueError("must be an ISO 4217 code such as EUR")
     return code
 
@@ -95,7 +101,8 @@ def _no_nul(value: str) -> str:
 
 def _text_or_number(value: Any) -> Any:
     """A player id is often a number in the game's database; its text is what counts."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    small = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
+    return str(value) if small else value
 
 
 def _address(value: str) -> str:
@@ -119,7 +126,8 @@ def _click_ids(value: Any) -> Any:
         problem = click_id_problem(click_id)
         if problem:
             raise ValueError(f"{lower} {problem}")
-        known[lower] = click_id
+        if known.setdefault(lower, click_id) != click_id:
+            raise ValueError(f"{lower} is given twice, with different values")
     return known
 
 
@@ -135,10 +143,15 @@ def click_id_problem(value: str) -> str | None:
 def _properties(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError("must be an object")
-    text = orjson.dumps(value)
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        raise ValueError(
+            "must be JSON that can be stored: nested at most 250 deep, integers of 64 bits, text in Unicode"
+        ) from None
     if len(text) > 4096:
         raise ValueError("must have at most 4 KiB as JSON")
-    if b"\\u0000" in text:
+    if _NUL.search(text):
         raise ValueError("must not contain NUL")
     return value
 

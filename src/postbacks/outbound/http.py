@@ -27,6 +27,17 @@ USER_AGENT = f"postbacks/{__version__}"
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that is assigned to the public IPv6 internet lies in here; `is_global` alone lets `::7f00:1`, `fec0::1` and the
+local NAT64 prefix `64:ff9b:1::/48` pass."""
+
+_NEVER_PUBLIC = (
+    IPv4Network("192.0.0.0/24"),  # protocol assignments; a cloud's metadata service answers at 192.0.0.192
+    IPv4Network("192.88.99.0/24"),  # the former 6to4 relays
+    IPv4Network("168.63.129.16/32"),  # a cloud's host agent, although the address is a public one
+    IPv6Network("3fff::/20"),  # documentation
+)
+"""What `is_global` of the oldest supported Python calls public but no webhook can mean."""
 
 
 class RefusedAddressError(OSError):
@@ -44,6 +55,10 @@ def is_allowed(address: IPv4Address | IPv6Address, allowed: Sequence[IPv4Network
         inner = _embedded(address)
         if inner is not None:
             return is_allowed(inner, allowed)
+        if address not in _GLOBAL_UNICAST:
+            return False
+    if any(address.version == network.version and address in network for network in _NEVER_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from pydantic import BaseModel
 
@@ -28,8 +30,8 @@ class Mask:
     """Replaces a destination's secrets wherever they turn up."""
 
     def __init__(self, credentials: BaseModel | None) -> None:
-        values = set(_secrets(credentials.model_dump() if credentials is not None else {}))
-        ordered = sorted(values, key=len, reverse=True)
+        values = _secrets(credentials.model_dump() if credentials is not None else {})
+        ordered = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
         self._pattern = re.compile("|".join(re.escape(value) for value in ordered)) if ordered else None
 
     def __call__(self, text: str | None, extra: Iterable[str | None] = ()) -> str | None:
@@ -52,6 +54,16 @@ def _secrets(values: Any, name: str = "") -> Iterable[str]:
             yield from _secrets(value, str(key))
     elif isinstance(values, str) and len(values) >= _SHORTEST and not _PUBLIC.search(name):
         yield values
-        # A private key stands in JSON with its line breaks escaped.
-        if "\n" in values:
-            yield values.replace("\n", "\\n")
+
+
+def _forms(value: str) -> Iterable[str]:
+    """A secret as it may be written in a text: plain, inside JSON (some escape the slash), in a form, in a URL."""
+    escaped = json.dumps(value)[1:-1]
+    return (
+        value,
+        escaped,
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        escaped.replace("/", "\\/"),
+        quote(value, safe=""),
+        quote_plus(value),
+    )

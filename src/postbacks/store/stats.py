@@ -39,9 +39,9 @@ async def add(connection: Connection, app: str, counts: Mapping[Count, int], now
     # The upper half of a fresh id is unique among all writers of this minute.
     part = ids.new_id(now).int >> 65 & 0x7FFFFFFFFFFFFFFF
     await connection.execute(
-        "INSERT INTO stats (app_id, minute, destination, status, reason, delay, part, n) SELECT $1, v.*, $7, w.n FROM "
-        "unnest($2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::int2[]) WITH ORDINALITY "
-        "AS v(minute, destination, status, reason, delay, i) JOIN unnest($8::bigint[]) WITH ORDINALITY AS w(n, i) USING (i)",
+        "INSERT INTO stats (app_id, minute, destination, status, reason, delay, part, n) "
+        "SELECT $1, v.minute, v.destination, v.status, v.reason, v.delay, $7, v.n FROM unnest($2::timestamptz[], "
+        "$3::text[], $4::text[], $5::text[], $6::int2[], $8::bigint[]) AS v(minute, destination, status, reason, delay, n)",
         app,
         [count.minute for count, _ in rows],
         [count.destination for count, _ in rows],
