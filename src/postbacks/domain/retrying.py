@@ -53,14 +53,12 @@ def next_try(
     wait = step * jitter()
     if retry_after is not None:
         wait = max(wait, retry_after) if retry_after > 0 else 0.0
-    # Compared as seconds first: what a header asks for can be more than a timedelta holds.
-    beyond = wait >= (deadline - now).total_seconds()
-    if beyond and retry_after is None and now < deadline - LAST_MOMENT:
+    # What a header asks for can be more than a timedelta holds.
+    at = now + timedelta(seconds=min(wait, (deadline - now).total_seconds()))
+    if at >= deadline:
+        if retry_after is not None or now >= deadline - LAST_MOMENT:
+            return Stop(expired=True)
         at = deadline - LAST_MOMENT
-    elif not beyond:
-        at = now + timedelta(seconds=wait)
-    else:
-        return Stop(expired=True)
     if at >= first_try + policy.give_up_after:
         return Stop(expired=False)
     return TryAgain(at)

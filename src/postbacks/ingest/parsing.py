@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,9 +32,11 @@ from postbacks.ingest.fields import (
     VisitorId,
     field_errors,
 )
+from postbacks.vault import keyed_hash
 
 AHEAD = timedelta(minutes=10)
 OLDEST = timedelta(days=90)
+_SECRET = secrets.token_bytes(32)
 
 
 class EventIn(Input):
@@ -87,9 +90,18 @@ class NewEvent:
 
 
 def parse_event(
-    item: Any, now: datetime, *, idempotency_key: str | None = None, first_open: bool = False
+    item: Any,
+    now: datetime,
+    *,
+    idempotency_key: str | None = None,
+    first_open: bool = False,
+    secret: bytes = _SECRET,
 ) -> NewEvent | list[FieldError]:
-    """A valid event, or what is wrong with it, field by field."""
+    """A valid event, or what is wrong with it, field by field. Never raises.
+
+    `secret`: the app's. It keys the hash by which an event with nothing but an address is known again; without it
+    such a repeat is recognised by this process alone.
+    """
     if not isinstance(item, dict):
         return [FieldError("body", "must be a JSON object")]
     try:
@@ -103,7 +115,7 @@ def parse_event(
         return [FieldError("occurred_at", "is more than 10 minutes in the future")]
     if occurred_at < now - OLDEST:
         return [FieldError("occurred_at", "is more than 90 days ago")]
-    return _new_event(event, occurred_at, first_open=first_open)
+    return _new_event(event, occurred_at, first_open=first_open, secret=secret)
 
 
 def _named(error: FieldError) -> FieldError:
@@ -117,11 +129,9 @@ def _named(error: FieldError) -> FieldError:
     return error
 
 
-def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool) -> NewEvent:
+def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool, secret: bytes) -> NewEvent:
     click_ids = event.click_ids or {}
-    who = event.user_id or event.visitor_id or event.ip or ""
-    who = f"{who}|{'|'.join(f'{name}={value}' for name, value in sorted(click_ids.items()))}"
-    event_id = event.event_id or idempotency.derived_event_id(event.name, who, occurred_at)
+    event_id = event.event_id or idempotency.derived_event_id(event.name, _who(event, secret), occurred_at)
     consent = event.consent.consent() if event.consent else Consent()
     # The address is left out: it is kept nowhere, not even inside a hash that could be searched.
     fingerprint = idempotency.fingerprint(
@@ -157,3 +167,13 @@ def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool) -> Ne
         consent=consent,
         first_open=first_open,
     )
+
+
+def _who(event: EventIn, secret: bytes) -> str:
+    """Whose event it is, for an `event_id` that is derived."""
+    clicks = "|".join(f"{name}={value}" for name, value in sorted((event.click_ids or {}).items()))
+    known = event.user_id or event.visitor_id
+    if known or clicks or event.ip is None:
+        return f"{known or ''}|{clicks}"
+    # All addresses can be tried against a plain hash, and the other parts of an event_id are no secret.
+    return f"{keyed_hash(secret, f'event|{event.ip}').hex}|"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -40,6 +41,7 @@ class Rematcher:
         self._database = database
         self._clock = clock
         self._wake = wake
+        self._hurry = asyncio.Event()
         self._later: set[asyncio.Task[None]] = set()
 
     async def click_arrived(
@@ -64,13 +66,15 @@ class Rematcher:
         self._look_again(app, keys, {})
 
     async def drain(self) -> None:
-        """Waits for the second looks that are under way."""
+        """Takes the second looks that are due later now, and waits for them."""
+        self._hurry.set()
         while self._later:
             await asyncio.wait(self._later)
 
     def _look_again(self, app: App, keys: set[UUID], addresses: dict[UUID, AddressHashes]) -> None:
         async def later() -> None:
-            await asyncio.sleep(SECOND_LOOK.total_seconds())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), SECOND_LOOK.total_seconds())
             try:
                 await self._look(app, keys, addresses)
             except OUTAGES:
