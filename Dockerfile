@@ -10,7 +10,7 @@ RUN .venv/bin/pip install --require-hashes --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE alembic.ini ./
 COPY migrations migrations
 COPY src src
-RUN .venv/bin/pip install --no-deps --editable . \
+RUN .venv/bin/pip install --no-deps --no-build-isolation --editable . \
  && .venv/bin/python -m compileall -q src migrations
 
 FROM python:3.12-slim

@@ -29,8 +29,8 @@ audit: $(VENV)/.dev ## known vulnerabilities in the locked dependencies (asks th
 	$(BIN)/pip-audit --requirement requirements.lock --disable-pip --require-hashes
 
 lock: ## resolve the dependencies anew into the lock files (needs uv)
-	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate -q pyproject.toml -o requirements.lock
-	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate -q pyproject.toml --group dev -o requirements-dev.lock
+	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate -q pyproject.toml --group build -o requirements.lock
+	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate -q pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean: ## remove the virtual environment (not the data in .postbacks)
 	rm -rf $(VENV)
@@ -42,10 +42,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --require-hashes --requirement requirements.lock
-	$(PIP) install --no-deps --editable .
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --require-hashes --requirement requirements-dev.lock
-	$(PIP) install --no-deps --editable .
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.run

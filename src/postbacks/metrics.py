@@ -76,6 +76,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.held = Gauge(
+            "postbacks_destination_held",
+            "1 where a destination sends nothing until a person acts.",
+            ["app", "destination"],
+            registry=self.registry,
+        )
+
     def event(self, outcome: str, count: int = 1) -> None:
         self._events.labels(outcome).inc(count)
 

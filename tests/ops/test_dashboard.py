@@ -191,6 +191,7 @@ def test_signing_in_never_leads_to_another_site(guest: TestClient, target: str) 
         TimestampSigner(b"another key", salt="operator").sign("x").decode(),
         "\xff.x.y".encode("latin-1").decode("latin-1"),
     ],
+    ids=["unsigned", "another key", "no text"],
 )
 def test_a_forged_session_is_none(guest: TestClient, cookie: str) -> None:
     header = f"{session.COOKIE}={cookie}".encode("latin-1")

@@ -11,6 +11,7 @@ from postbacks.dispatch.delivering import Item
 from postbacks.domain import ids
 from postbacks.domain.consent import may_send
 from postbacks.domain.model import Click, Conversion, Kind, Verdict
+from postbacks.errors import SettingError
 from postbacks.outbound.converting import conversion_of
 from postbacks.platforms.registry import CLICK_ID_PLATFORM
 from postbacks.store import clicks as click_store
@@ -35,7 +36,7 @@ async def load(
             done.append(_gone(row, "event_gone" if event is None else "click_gone"))
             continue
         if sealed is not None and "ip" in getattr(destination.target.options, "share", ()):
-            click = replace(click, ip=vault.open(sealed).decode())
+            click = replace(click, ip=_address(vault, sealed))
         conversion = conversion_of(app, destination, event, click)
         if conversion is None:
             done.append(_gone(row, "unmapped"))
@@ -54,6 +55,14 @@ _NOTHING = Conversion(
     occurred_at=ids.created_at(UUID(int=0)),
     click=Click(UUID(int=0), next(iter(CLICK_ID_PLATFORM)), "", ids.created_at(UUID(int=0))),
 )
+
+
+def _address(vault: Vault, sealed: str) -> str | None:
+    """The address that a click's visitor allowed to be shared; none where its key is gone: the conversion goes on."""
+    try:
+        return vault.open(sealed).decode()
+    except SettingError:
+        return None
 
 
 def _gone(row: OpenDelivery, code: str) -> Item:

@@ -29,6 +29,7 @@ from postbacks.ingest.resolving import Facts, Resolver
 from postbacks.privacy.addresses import hashed, parse_address
 from postbacks.store import clicks as click_store
 from postbacks.store import events as event_store
+from postbacks.store import upkeep
 from postbacks.store.clicks import NewClick
 from postbacks.store.database import OUTAGES, Connection, Database
 from postbacks.store.events import EventRow
@@ -150,6 +151,15 @@ class Writer:
 
     async def _commit(self, app: App, events: Sequence[NewEvent]) -> list[Outcome]:
         now = self._clock()
+        try:
+            return await self._commit_at(now, app, events)
+        except asyncpg.CheckViolationError:
+            # No partition for today: nobody kept house for a week, or the clock jumped. Make it and go on.
+            async with self._database.transaction() as connection:
+                await upkeep.make_partitions(connection, now)
+            return await self._commit_at(now, app, events)
+
+    async def _commit_at(self, now: datetime, app: App, events: Sequence[NewEvent]) -> list[Outcome]:
         async with self._database.transaction() as connection:
             transaction = _Transaction(connection, app, now, self._addresses)
             outcomes = await transaction.store(events)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from postbacks.ops.service import Ops
-from postbacks.store import migrating, stats, upkeep
+from postbacks.store import configuration, migrating, stats, upkeep
 from postbacks.store.database import OUTAGES
 from postbacks.web.answers import json_response
 
@@ -52,9 +52,14 @@ async def metrics(request: Request) -> Response:
     try:
         now = service.clock()
         found = []
+        async with service.database.connection() as connection:
+            rows = await configuration.destinations(connection)
         for app in list(service.catalog.apps()):
             async with service.database.connection() as connection:
                 found += [(app.name, row) for row in await stats.open_counts(connection, app.name)]
+        gauges.held.clear()
+        for one in rows:
+            gauges.held.labels(one.app, one.name).set(1 if one.held_at else 0)
         gauges.open_deliveries.clear()
         gauges.oldest_due.clear()
         for name, row in found:

@@ -165,7 +165,7 @@ def _answer(
     if errors:
         answer["partialFailureError"] = partial_failure(errors, version, rid)
     if not body.get("validateOnly", False):
-        bad = {one.index for one in errors}
+        bad = {one.row for one in errors}
         if switches["keep"] > 0:
             for index, row in enumerate(rows):
                 earlier = _earlier(row, state)

@@ -33,7 +33,7 @@ class Violation(NamedTuple):
 class RowError(NamedTuple):
     """One entry of route A's partial failure. `key` is the error family, such as `conversionUploadError`."""
 
-    index: int
+    row: int
     key: str
     code: str
     field: str
@@ -130,7 +130,7 @@ def google_ads(
 def partial_failure(errors: Sequence[RowError], version: int, rid: str) -> dict[str, Any]:
     """TP: the `partialFailureError` of a 200 (sheet google, 1.5). Its message tells of the first error only."""
     first = errors[0]
-    message = f"{words(first.code)}, at conversions[{first.index}].{first.field}"
+    message = f"{words(first.code)}, at conversions[{first.row}].{first.field}"
     if len(errors) > 1:
         message = f"Several errors, see details. The first: {message}"
     return {"code": 3, "message": message, "details": [_failure(version, [_row(one) for one in errors], rid)]}
@@ -140,6 +140,6 @@ def _row(error: RowError) -> dict[str, Any]:
     entry: dict[str, Any] = {"errorCode": {error.key: error.code}, "message": words(error.code)}
     if error.trigger is not None:
         entry["trigger"] = {"stringValue": error.trigger}
-    path = [{"fieldName": "conversions", "index": error.index}, {"fieldName": error.field}]
+    path = [{"fieldName": "conversions", "index": error.row}, {"fieldName": error.field}]
     entry["location"] = {"fieldPathElements": path}
     return entry

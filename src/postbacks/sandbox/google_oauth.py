@@ -130,7 +130,8 @@ def _claims(assertion: str, accounts: Mapping[str, str]) -> tuple[dict[str, Any]
 
 def _untimely(claims: Mapping[str, Any], now: float) -> str:
     issued, expires = claims.get("iat"), claims.get("exp")
-    if type(issued) not in (int, float) or type(expires) not in (int, float):
+    numbers = (int, float)
+    if not isinstance(issued, numbers) or not isinstance(expires, numbers) or bool in (type(issued), type(expires)):
         return "iat and exp must be Unix seconds"
     if expires - issued > _LONGEST:
         return "exp is more than an hour after iat"

@@ -243,10 +243,11 @@ async def rotate_secrets(connection: Connection, rotate: Any) -> int:
         ("apps", "secret", ("app_id",)),
         ("destinations", "credentials", ("app_id", "name")),
         ("address_keys", "secret", ("app_id", "valid_from")),
+        ("clicks", "sealed_ip", ("app_id", "id")),
     )
     for table, column, key in columns:
         where = " AND ".join(f"{name} = ${index}" for index, name in enumerate(key, 2))
-        for row in await connection.fetch(f"SELECT {', '.join(key)}, {column} FROM {table} FOR UPDATE"):
+        for row in await connection.fetch(f"SELECT {', '.join(key)}, {column} FROM {table} WHERE {column} IS NOT NULL FOR UPDATE"):
             await connection.execute(
                 f"UPDATE {table} SET {column} = $1 WHERE {where}", rotate(row[column]), *(row[name] for name in key)
             )
