@@ -14,6 +14,7 @@ from postbacks.domain.matching import Rules, SendTo
 from postbacks.errors import SettingError
 from postbacks.platforms.base import Adapter, Target
 from postbacks.platforms.registry import ADAPTERS
+from postbacks.sealing import open_destination
 from postbacks.settings import Settings
 from postbacks.store.configuration import AppRow, DestinationRow
 from postbacks.vault import Vault, keyed_hash
@@ -108,8 +109,9 @@ class Catalog:
         credentials: Any = None
         options: Any = None
         try:
-            credentials = adapter.credentials_model.model_validate(self._vault.open_json(row.credentials))
-            options = adapter.options_model.model_validate(row.options)
+            opened_credentials, opened_options = open_destination(self._vault, row)
+            credentials = adapter.credentials_model.model_validate(opened_credentials)
+            options = adapter.options_model.model_validate(opened_options)
         except SettingError as error:
             broken = str(error)
         except ValidationError as error:

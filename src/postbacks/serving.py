@@ -15,10 +15,11 @@ from fastapi import APIRouter
 from postbacks.app import build_app
 from postbacks.errors import SettingError
 from postbacks.runtime import Runtime
+from postbacks.web.protocol import GuardedProtocol
 
 log = structlog.get_logger(__name__)
 
-SLOWLORIS_SECONDS = 20
+KEEP_ALIVE_SECONDS = 20
 """How long an idle keep-alive connection stays open."""
 
 
@@ -38,6 +39,8 @@ async def run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    # First, so that an address that is taken stops the start before any work is claimed.
+    listener = _listen(runtime.settings.host, runtime.settings.port) if api else None
     dispatcher = runtime.dispatcher() if dispatch else None
     background: list[asyncio.Task[None]] = []
     if dispatcher is not None:
@@ -45,13 +48,15 @@ async def run(
             asyncio.create_task(dispatcher.run(), name="dispatcher"),
             asyncio.create_task(runtime.housekeeping().run(), name="housekeeping"),
         ]
-    server = _server(runtime, extra) if api else None
+    server = _server(runtime, extra) if listener is not None else None
     serving = None
-    if server is not None:
-        serving = asyncio.create_task(server.serve(sockets=[_listen(runtime.settings.host, runtime.settings.port)]))
+    port = runtime.settings.port
+    if server is not None and listener is not None:
+        port = listener.getsockname()[1]
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
         ready = asyncio.create_task(server.ready.wait())
         await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
-    started(f"http://{_shown(runtime.settings.host)}:{runtime.settings.port}")
+    started(f"http://{_shown(runtime.settings.host)}:{port}")
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait([waiting, *background, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -94,14 +99,14 @@ def _server(runtime: Runtime, extra: Sequence[APIRouter]) -> _Server:
     config = uvicorn.Config(
         build_app(runtime, extra),
         loop="none",
-        http="httptools",
+        http=GuardedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,  # it would write down the addresses of visitors
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=SLOWLORIS_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(runtime.settings.shutdown_seconds)),
-        h11_max_incomplete_event_size=64 * 1024,
         lifespan="off",
     )
     return _Server(config)

@@ -29,7 +29,7 @@ TOKEN = "preview"  # noqa: S105 - stands where an access token would stand
 async def preview(service: Admin, app: App, destination: Destination, body: Mapping[str, Any]) -> dict[str, Any]:
     """`{"would_send", "request" | "reason", …}`. Raises `Invalid` as `POST /v1/events` does."""
     now = service.clock()
-    event = parse_event(dict(body), now)
+    event = parse_event(dict(body), now, secret=app.secret)
     if isinstance(event, list):
         raise Invalid("The event is not valid.", errors=event)
     if destination.broken:
@@ -67,7 +67,7 @@ async def preview(service: Admin, app: App, destination: Destination, body: Mapp
         verdict = built.unsendable[0].verdict
         return {"would_send": False, "reason": verdict.code or verdict.kind.value, "message": verdict.message or None}
     request = built.prepared[0].request
-    mask = Mask(destination.target.credentials)
+    mask = Mask(destination.target.credentials, destination.target.options)
     return {
         "would_send": True,
         "not_before": one.due,

@@ -78,7 +78,7 @@ class Delivery:
         self._slots = slots
         self._may_send = may_send
         self._observe = observe
-        self._mask = Mask(destination.target.credentials)
+        self._mask = Mask(destination.target.credentials, destination.target.options)
         self._refused_token: str | None = None
         self.health = Health()
 

@@ -130,7 +130,11 @@ def decide(
 
 def _why_not(candidate: Candidate, occurred_at: datetime, rules: Rules) -> str | None:
     click = candidate.click
-    if click.clicked_at > occurred_at:
+    clicked_at = click.clicked_at
+    if occurred_at.microsecond == 0:
+        # A time in whole seconds was cut off; a click of the same second may well have come before it.
+        clicked_at = clicked_at.replace(microsecond=0)
+    if clicked_at > occurred_at:
         return "the click is later than the event"
     if not may_match(click.consent):
         return "attribution was refused on the landing page"

@@ -43,7 +43,7 @@ async def current_outcome(database: Database, app: App, event_id: str, event: UU
     match = orjson.loads(row.match) if row and row.match else {}
     return {
         "event_id": event_id,
-        "status": current_status(row.status, event, app.late_click, now) if row else "unmatched",
+        "status": current_status(row.status if row else "", event, app.late_click, now),
         "duplicate": True,
         "match": {"method": match.get("method"), "platforms": match.get("platforms", [])},
         "deliveries": [
@@ -59,7 +59,12 @@ async def current_outcome(database: Database, app: App, event_id: str, event: UU
 
 
 def current_status(status: str, event: UUID, late_click: timedelta, now: datetime) -> str:
-    """Waiting ends by itself: after `late_click_hours` no click can match any more."""
+    """Waiting ends by itself: after `late_click_hours` no click can match any more.
+
+    An event that is known and no longer there (an empty status) went with its erased player.
+    """
+    if not status:
+        return "suppressed"
     if status == "waiting" and now - ids.created_at(event) > late_click:
         return "unmatched"
     return status

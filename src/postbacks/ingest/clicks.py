@@ -26,7 +26,7 @@ from postbacks.ingest.parsing import AHEAD, OLDEST
 from postbacks.ingest.registering import Visit, click_ids_in, register
 from postbacks.ingest.service import Ingest, app_of, ingest_of
 from postbacks.platforms.registry import CLICK_ID_PLATFORM
-from postbacks.privacy.addresses import parse_address
+from postbacks.privacy.addresses import household, parse_address
 from postbacks.web.answers import json_response
 from postbacks.web.auth import Principal, Scope, bearer
 from postbacks.web.bodies import read_object
@@ -130,7 +130,7 @@ def limit(service: Ingest, request: Request, principal: Principal) -> None:
     if principal.scope is not Scope.PUBLISHABLE:
         return
     address = client_address(request, service.settings.trusted_proxies)
-    wait = service.per_address.wait(str(address)) or service.per_key.wait(principal.key_id)
+    wait = service.per_address.wait(household(address)) or service.per_key.wait(principal.key_id)
     if wait:
         raise TooManyRequests("Too many clicks from here.", retry_after=math.ceil(wait))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,7 +11,7 @@ from starlette.responses import Response
 
 from postbacks.catalog import App
 from postbacks.errors import Conflict, FieldError, Invalid
-from postbacks.ingest.answering import current_outcome, event_answer
+from postbacks.ingest.answering import current_outcome, current_status, event_answer
 from postbacks.ingest.parsing import EventIn, NewEvent, parse_event
 from postbacks.ingest.service import Ingest, app_of, ingest_of
 from postbacks.ingest.writer import Outcome
@@ -56,7 +57,9 @@ async def post_events(request: Request, app: str | None = None) -> Response:
     body = await read_object(request)
     if "events" in body and "name" not in body:
         return await _batch(service, target, body["events"])
-    event = parse_event(body, service.clock(), idempotency_key=request.headers.get("idempotency-key"))
+    event = parse_event(
+        body, service.clock(), idempotency_key=request.headers.get("idempotency-key"), secret=target.secret
+    )
     if isinstance(event, list):
         raise Invalid("The event is not valid.", errors=event)
     return json_response(await store_one(service, target, event), 202)
@@ -92,7 +95,7 @@ async def _batch(service: Ingest, app: App, items: Any) -> Response:
             errors=[FieldError("events", f"must have 1 to {MAX_BATCH} items, has {len(items)}")],
         )
     now = service.clock()
-    parsed = [parse_event(item, now) for item in items]
+    parsed = [parse_event(item, now, secret=app.secret) for item in items]
     good = [event for event in parsed if not isinstance(event, list)]
     if not good:
         errors = [
@@ -104,7 +107,7 @@ async def _batch(service: Ingest, app: App, items: Any) -> Response:
         raise Invalid("No event of the batch is valid.", errors=errors[:1000])
     outcomes = iter(await service.writer.submit(app, good))
     results = [
-        _rejected(items[index], found) if isinstance(found, list) else _result(next(outcomes))
+        _rejected(items[index], found) if isinstance(found, list) else _result(app, next(outcomes), now)
         for index, found in enumerate(parsed)
     ]
     kinds = [result["status"] for result in results]
@@ -130,10 +133,11 @@ def _kind(outcome: Outcome) -> str:
     return "duplicate" if outcome.duplicate else outcome.status
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
+def _result(app: App, outcome: Outcome, now: datetime) -> dict[str, Any]:
     if outcome.conflict:
         return {"event_id": outcome.event_id, "status": "conflict", "duplicate": False}
-    return {"event_id": outcome.event_id, "status": outcome.status, "duplicate": outcome.duplicate}
+    status = current_status(outcome.status, outcome.event, app.late_click, now)
+    return {"event_id": outcome.event_id, "status": status, "duplicate": outcome.duplicate}
 
 
 def _rejected(item: Any, errors: list[FieldError]) -> dict[str, Any]:

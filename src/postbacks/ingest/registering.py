@@ -88,6 +88,11 @@ async def register(service: Ingest, app: App, visit: Visit) -> str:
     addresses: Sequence[AddressHashes] = ()
     visitor_id = visit.visitor_id
     async with service.database.transaction() as connection:
+        if visit.user_id is not None and await event_store.erased(
+            connection, app.name, [app.user_key(visit.user_id)]
+        ):
+            # An erased player is refused: not even the click is kept.
+            return visitor_id or secrets.token_urlsafe(18)
         if keys:
             known = await store.by_keys(connection, app.name, keys)
             # The same page opened again: its visitor keeps the name under which the click is known, or nothing that
@@ -120,9 +125,6 @@ async def _update(connection: Connection, app: App, visit: Visit, keys: Sequence
             connection, app.name, "consent_withdrawn", platforms, clicks=[click.id for click in clicks.values()]
         )
     if visit.user_id is None:
-        return
-    user_key = app.user_key(visit.user_id)
-    if await event_store.erased(connection, app.name, [user_key]):
         return
     links = [Link(visit.user_id, click.id, Confidence.HIGH, None) for click in clicks.values()]
     await store.link(connection, app.name, links)

@@ -71,6 +71,7 @@ async def measure(request: Request, app: str | None = None) -> Response:
         service.clock(),
         idempotency_key=request.headers.get("idempotency-key"),
         first_open=name == GAME_OPEN,
+        secret=target.secret,
     )
     if isinstance(event, list):
         raise Invalid("The event is not valid.", errors=[_in_their_words(error) for error in event])

@@ -14,7 +14,7 @@ from postbacks.domain.idempotency import event_key
 from postbacks.errors import FieldError, Invalid, NotFound
 from postbacks.ingest.fields import parse_time
 from postbacks.ops.replaying import REPLAY_LIMIT, replay, retry_one
-from postbacks.ops.service import Ops, caller_of
+from postbacks.ops.service import Caller, Ops, caller_of
 from postbacks.ops.showing import delivery_detail, delivery_item
 from postbacks.platforms.registry import ADAPTERS
 from postbacks.store import clicks as click_store
@@ -37,7 +37,7 @@ FILTERS = (
 
 @router.get("", summary="List deliveries, newest first")
 async def list_deliveries(
-    request: Request,
+    caller: Caller,
     app: Text = None,
     destination: Text = None,
     platform: Text = None,
@@ -51,7 +51,7 @@ async def list_deliveries(
     cursor: Text = None,
 ) -> Response:
     """All filters are optional and must all fit. `next_cursor` leads to the next page; it is null on the last."""
-    service, principal = await caller_of(request)
+    service, principal = caller
     values = {name: value for name, value in locals().items() if name in FILTERS and value is not None}
     return json_response(await page(service, principal, values, limit, cursor))
 
@@ -189,6 +189,8 @@ async def replay_deliveries(request: Request) -> Response:
     values = body.get("filter", {})
     dry_run = body.get("dry_run", False)
     errors = []
+    if isinstance(values, dict) and isinstance(values.get("status"), list):
+        values = {**values, "status": ",".join(map(str, values["status"]))}
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         errors.append(FieldError("filter", "must be an object of texts"))
     else:

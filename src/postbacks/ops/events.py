@@ -23,7 +23,7 @@ from postbacks.web.auth import Principal, Scope
 router = APIRouter(tags=["Events"])
 
 
-@router.get("/v1/events/{event_id}", summary="What happened to an event, and why")
+@router.get("/v1/events/{event_id:path}", summary="What happened to an event, and why")
 async def get_event(
     event_id: str, request: Request, app: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, TypeAlias
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from postbacks.catalog import App, Catalog
 from postbacks.errors import Forbidden, NotFound
@@ -51,3 +52,7 @@ async def caller_of(request: Request) -> tuple[Ops, Principal]:
     principal = await service.keyring.principal(bearer(request.headers.get("authorization")) or "")
     require(principal, Scope.SECRET)
     return service, principal
+
+
+Caller: TypeAlias = Annotated[tuple[Ops, Principal], Depends(caller_of)]
+"""A parameter of a route that has others: who calls is asked before what they ask for is checked."""

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from postbacks.catalog import App
 from postbacks.domain.delays import NO_DELAY, percentile
 from postbacks.errors import FieldError, Invalid
 from postbacks.ingest.fields import parse_time
-from postbacks.ops.service import caller_of
+from postbacks.ops.service import Caller
 from postbacks.store import stats
 from postbacks.web.answers import json_response
 
@@ -26,14 +26,14 @@ MOST_BUCKETS = 2_000
 
 @router.get("/v1/stats", summary="Counts and delays")
 async def get_stats(
-    request: Request,
+    caller: Caller,
     app: Annotated[str | None, Query(max_length=64)] = None,
     start: Annotated[str | None, Query(alias="from", max_length=64)] = None,
     end: Annotated[str | None, Query(alias="to", max_length=64)] = None,
     bucket: Literal["minute", "hour", "day"] = "hour",
 ) -> Response:
     """From (inclusive) and to (exclusive) default to the last 24 hours; times are when a delivery ended."""
-    service, principal = await caller_of(request)
+    service, principal = caller
     now = service.clock()
     since, until = _range(start, end, now, BUCKETS[bucket])
     apps = service.apps_of(principal, app)

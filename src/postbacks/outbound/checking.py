@@ -20,7 +20,7 @@ async def check(
     if destination.broken:
         return CheckResult(False, "broken_configuration", destination.broken, "Put the destination again.")
     token = await tokens.token(destination)
-    mask = Mask(destination.target.credentials)
+    mask = Mask(destination.target.credentials, destination.target.options)
     if isinstance(token, Verdict):
         return CheckResult(False, token.code, mask(token.message) or "", token.remedy)
     request = destination.adapter.check_request(destination.target, clock(), token)

@@ -21,7 +21,8 @@ def conversion_of(app: App, destination: Destination, event: EventRow, click: Cl
         event_id=event.event_id,
         event_name=event.name,
         mapping=mapping,
-        occurred_at=event.occurred_at,
+        # An event whose time was cut to whole seconds may seem to lie a moment before its click.
+        occurred_at=max(event.occurred_at, click.clicked_at),
         click=click,
         value=event.value,
         currency=event.currency,

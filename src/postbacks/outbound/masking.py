@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from pydantic import BaseModel
 
@@ -26,11 +26,32 @@ def is_public(name: str) -> bool:
     return bool(_PUBLIC.search(name))
 
 
+_SECRET_NAME = re.compile(r"token|secret|key|password|passwd|auth|sig", re.IGNORECASE)
+_PAIR = re.compile(r"""([\w.-]+)["']?\s*[=:]\s*["']?([^"'&\s,{}]+)""")
+_PUBLIC_HEADERS = frozenset({"accept", "content-type", "user-agent"})
+_NO_SECRET = re.compile(r"\{[a-z_]+\}|\s+")
+"""What a header's value is cut at: macros, and the space behind `Bearer`."""
+
+
+def option_secrets(options: Mapping[str, Any]) -> list[str]:
+    """What an operator wrote into a webhook's headers, or into its URL and body under a name such as `token`."""
+    found: list[str] = []
+    for name, value in (options.get("headers") or {}).items():
+        if name.lower() not in _PUBLIC_HEADERS:
+            found += [value, *_NO_SECRET.split(value)]
+    for text in (options.get("url"), options.get("body")):
+        if isinstance(text, str):
+            found += [value for name, value in _PAIR.findall(text) if _SECRET_NAME.search(name)]
+    return [value for value in found if len(value) >= _SHORTEST and value.lower() not in ("bearer", "digest")]
+
+
 class Mask:
     """Replaces a destination's secrets wherever they turn up."""
 
-    def __init__(self, credentials: BaseModel | None) -> None:
-        values = _secrets(credentials.model_dump() if credentials is not None else {})
+    def __init__(self, credentials: BaseModel | None, options: BaseModel | None = None) -> None:
+        values = [*_secrets(credentials.model_dump() if credentials is not None else {})]
+        if options is not None:
+            values += option_secrets(options.model_dump())
         ordered = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
         self._pattern = re.compile("|".join(re.escape(value) for value in ordered)) if ordered else None
 
@@ -66,4 +87,5 @@ def _forms(value: str) -> Iterable[str]:
         escaped.replace("/", "\\/"),
         quote(value, safe=""),
         quote_plus(value),
+        unquote(value),
     )

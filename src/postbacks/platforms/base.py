@@ -137,6 +137,9 @@ class Adapter(ABC, Generic[Cred, Opt]):
     public_only: ClassVar[bool] = False
     """Requests go to an address that the operator chose freely: only public networks may be reached."""
 
+    secret_options: ClassVar[tuple[str, ...]] = ()
+    """Options that may hold secrets (a webhook's headers); they are stored sealed, like credentials."""
+
     credentials_model: type[Cred]
     options_model: type[Opt]
     mapping_model: ClassVar[type[ConfigModel]] = NamedEvent

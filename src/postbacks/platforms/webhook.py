@@ -100,6 +100,7 @@ class Webhook(Adapter[WebhookCredentials, WebhookOptions]):
     """Requests that a dispatcher claims together; each carries one conversion."""
     any_click = True
     public_only = True
+    secret_options = ("url", "headers", "body")
     credentials_model = WebhookCredentials
     options_model = WebhookOptions
     mapping_model = WebhookEvent

@@ -70,7 +70,7 @@ class WebhookOptions(ConfigModel):
         Literal["GET", "POST"], BeforeValidator(lambda raw: raw.upper() if isinstance(raw, str) else raw)
     ] = "POST"
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    body: Annotated[str | None, BeforeValidator(_as_text)] = None
+    body: Annotated[str | None, BeforeValidator(_as_text)] = Field(default=None, repr=False)
     """Of a POST; without it `DEFAULT_BODY`. Empty text sends an empty body."""
 
     @field_validator("url")

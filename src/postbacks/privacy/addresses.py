@@ -49,6 +49,11 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
+def household(address: Address | None) -> str:
+    """What one visitor cannot change at will: the IPv4 address, or the /64 of an IPv6 address."""
+    return str(IPv6Network((int(address), 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
+
+
 def hashed(address: Address, key: AddressKey) -> AddressHashes:
     """The hashes of an address under one key."""
     if isinstance(address, IPv4Address):

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from postbacks.catalog import App
 from postbacks.domain import ids
-from postbacks.errors import BadRequest
+from postbacks.errors import BadRequest, NotFound
 from postbacks.ops.service import Ops, caller_of
 from postbacks.ops.showing import delivery_item, not_sent
 from postbacks.store import events as event_store
@@ -26,17 +26,19 @@ EXPORT_LIMIT = 5_000
 """Events in one export; a player who has more is told so."""
 
 
-def _app(service: Ops, principal: Principal, named: str | None) -> App:
+def _app(service: Ops, principal: Principal, named: str | None, user_id: str) -> App:
+    if not user_id:
+        raise NotFound("Name a player: /v1/users/<user_id>.")
     if principal.scope is Scope.ADMIN and named is None:
         raise BadRequest("The admin token serves all apps: name one with ?app=….")
     return service.apps_of(principal, named)[0]
 
 
-@router.get("/{user_id}", summary="Export all that is held of a player")
+@router.get("/{user_id:path}", summary="Export all that is held of a player")
 async def export_user(user_id: str, request: Request, app: AppName = None) -> Response:
     """With a privacy ledger: which identifier went to which platform, when, and under which consent."""
     service, principal = await caller_of(request)
-    owner = _app(service, principal, app)
+    owner = _app(service, principal, app, user_id)
     async with service.database.connection() as connection:
         erased = await personal.erased_at(connection, owner.name, owner.user_key(user_id))
         links = await personal.links(connection, owner.name, user_id)
@@ -74,11 +76,11 @@ async def export_user(user_id: str, request: Request, app: AppName = None) -> Re
     )
 
 
-@router.delete("/{user_id}", summary="Erase a player, and refuse them from now on")
+@router.delete("/{user_id:path}", summary="Erase a player, and refuse them from now on")
 async def erase_user(user_id: str, request: Request, app: AppName = None) -> Response:
     """Idempotent. Answers with a receipt: what was removed and cancelled."""
     service, principal = await caller_of(request)
-    owner = _app(service, principal, app)
+    owner = _app(service, principal, app, user_id)
     user_key = owner.user_key(user_id)
     platforms = {one.name: one.platform for one in owner.destinations.values()}
     async with service.database.transaction() as connection:

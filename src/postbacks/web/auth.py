@@ -61,7 +61,8 @@ class Keyring:
 
     def __init__(self, database: Database, admin_token: str) -> None:
         self._database = database
-        self._admin_hash = token_hash(admin_token)
+        # An empty setting must never make everybody the admin: no token has no hash.
+        self._admin_hash = token_hash(admin_token) if admin_token else b""
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
     def forget(self) -> None:
@@ -73,6 +74,8 @@ class Keyring:
 
     async def principal(self, token: str) -> Principal:
         """Raises `Unauthorized` for a token that is not known or was revoked."""
+        if not token:
+            raise Unauthorized("Send a token: Authorization: Bearer <token>.")
         if self.is_admin(token):
             return Principal(Scope.ADMIN)
         if not token.startswith(("pk_", "sk_")) or len(token) > 200:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
 import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from postbacks.errors import FieldError, Invalid, Problem, SettingError, Unavailable
+from postbacks.errors import BadRequest, FieldError, Invalid, Problem, SettingError, Unavailable
 from postbacks.store.database import OUTAGES
 
 log = structlog.get_logger(__name__)
@@ -33,6 +35,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SettingError, _setting)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(asyncpg.exceptions.CharacterNotInRepertoireError, _unstorable)
     for outage in OUTAGES:
         app.add_exception_handler(outage, _outage)
     app.add_exception_handler(Exception, _unexpected)
@@ -64,6 +68,17 @@ async def _http(_: Request, error: Exception) -> Response:
 
 async def _setting(_: Request, error: Exception) -> Response:
     return problem_response({**Problem(str(error)).document(), "title": "Wrong setting"})
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    # Nobody reads this answer; without it every client that hangs up would put a traceback into the log.
+    return problem_response(BadRequest("The connection was closed before the request was complete.").document())
+
+
+async def _unstorable(_: Request, __: Exception) -> Response:
+    return problem_response(
+        BadRequest("The address of the request has a character that no text may hold (NUL).").document()
+    )
 
 
 async def _outage(_: Request, error: Exception) -> Response:

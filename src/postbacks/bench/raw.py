@@ -1,0 +1,161 @@
+"""The ceilings of the database: the bare statements, written by hand, from one process on the same database.
+
+    python -m postbacks.bench.raw '{"mode": "insert", …}'   events with a delivery each, in batches
+    python -m postbacks.bench.raw '{"mode": "drain", …}'    claim, build a body, POST, settle with a try
+
+Each prints its rate as JSON. They use the service's own tables and indexes, and nothing of its code but the ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import asyncpg
+import orjson
+
+from postbacks.bench.seeding import APP, PLATFORMS
+from postbacks.domain import ids
+
+CONNECTIONS = 2
+BATCH = 1_000
+CLAIM = 500
+
+_EVENTS = (
+    "INSERT INTO events (app_id, id, event_id, name, occurred_at, user_id, value, currency, platform, status, match) "
+    "SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::numeric[], "
+    "$8::text[], $9::text[], $10::text[], $11::text[])"
+)
+_DELIVERIES = (
+    "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, status) SELECT $1, * FROM "
+    "unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::uuid[], $8::text[])"
+)
+_CLAIM = (
+    "WITH c AS MATERIALIZED (SELECT ctid FROM outbox WHERE app_id = $1 AND destination = $2 AND due <= now() "
+    "AND (lease_until IS NULL OR lease_until < now()) ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED) "
+    "UPDATE outbox o SET lease_until = now() + interval '60 s', lease = $4 FROM c WHERE o.app_id = $1 "
+    "AND o.ctid = c.ctid RETURNING o.id, o.click, o.created_at"
+)
+_SETTLE = (
+    "WITH gone AS (DELETE FROM outbox WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3 "
+    "RETURNING id, destination, click, created_at), history AS (INSERT INTO deliveries (app_id, id, destination, platform, "
+    "status, attempts, click, created_at, updated_at, delivered_at) SELECT $1, id, destination, destination, 'delivered', "
+    "1, click, created_at, now(), now() FROM gone) INSERT INTO attempts (app_id, delivery, number, started_at, "
+    "duration_ms, http_status, verdict, method, url, request, response) SELECT $1, t.id, 1, $4, 1, 200, 'delivered', "
+    "'POST', $5, t.request, $6 FROM unnest($2::uuid[], $7::text[]) AS t(id, request)"
+)
+
+
+async def insert(url: str, seconds: float) -> float:
+    """Events per second of the two bare statements in one transaction, in batches of 1,000, on two connections."""
+    stop = time.perf_counter() + seconds
+    counts = await asyncio.gather(*(_insert(url, stop, tag) for tag in range(CONNECTIONS)))
+    return sum(counts) / seconds
+
+
+async def _insert(url: str, stop: float, tag: int) -> int:
+    connection = await asyncpg.connect(url)
+    click = uuid4()
+    count = 0
+    match = orjson.dumps({"method": "user_id", "confidence": "high", "platforms": ["meta"]}).decode()
+    while time.perf_counter() < stop:
+        now = datetime.now(UTC)
+        names = [f"raw-{tag}-{count + number}" for number in range(BATCH)]
+        events = [ids.new_id(now) for _ in range(BATCH)]
+        async with connection.transaction():
+            await connection.execute(
+                _EVENTS,
+                f"raw{tag}",
+                events,
+                names,
+                ["purchase"] * BATCH,
+                [now] * BATCH,
+                names,
+                [Decimal("4.99")] * BATCH,
+                ["EUR"] * BATCH,
+                ["pc"] * BATCH,
+                ["matched"] * BATCH,
+                [match] * BATCH,
+            )
+            await connection.execute(
+                _DELIVERIES,
+                f"raw{tag}",
+                [ids.delivery_id(event, 1) for event in events],
+                ["meta"] * BATCH,
+                [now] * BATCH,
+                [now + timedelta(days=6)] * BATCH,
+                [now] * BATCH,
+                [click] * BATCH,
+                ["queued"] * BATCH,
+            )
+        count += BATCH
+    await connection.close()
+    return count
+
+
+async def drain(url: str, sink: str) -> float:
+    """Deliveries per second until the outbox holds no more work; one connection for each of the five platforms."""
+    started = time.perf_counter()
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        counts = await asyncio.gather(*(_drain(url, f"{sink}/v25.0/1/events", name, session) for name in PLATFORMS))
+    return sum(counts) / (time.perf_counter() - started)
+
+
+async def _drain(url: str, target: str, name: str, session: aiohttp.ClientSession) -> int:
+    connection = await asyncpg.connect(url)
+    count = 0
+    while True:
+        lease = uuid4()
+        rows = await connection.fetch(_CLAIM, APP, name, CLAIM, lease)
+        if not rows:
+            await connection.close()
+            return count
+        now = datetime.now(UTC)
+        parts = [_part(row["id"], row["click"], row["created_at"]) for row in rows]
+        async with session.post(target, data=b'{"data":[' + b",".join(parts) + b"]}") as response:
+            answer = (await response.read()).decode()
+        await connection.execute(
+            _SETTLE,
+            APP,
+            [row["id"] for row in rows],
+            lease,
+            now,
+            target,
+            answer,
+            [part.decode() for part in parts],
+        )
+        count += len(rows)
+
+
+def _part(identifier: UUID, click: UUID, moment: datetime) -> bytes:
+    return orjson.dumps(
+        {
+            "event_name": "Purchase",
+            "event_time": int(moment.timestamp()),
+            "event_id": f"pbk_{identifier.hex}",
+            "action_source": "website",
+            "user_data": {"fbc": f"fb.1.1700000000000.{click.hex}"},
+            "custom_data": {"value": 4.99, "currency": "EUR"},
+        }
+    )
+
+
+def _run(arguments: dict[str, Any]) -> Sequence[str]:
+    import uvloop  # noqa: PLC0415
+
+    if arguments["mode"] == "insert":
+        rate = uvloop.run(insert(arguments["url"], arguments["seconds"]))
+    else:
+        rate = uvloop.run(drain(arguments["url"], arguments["sink"]))
+    return [orjson.dumps({"events_per_second": rate}).decode()]
+
+
+if __name__ == "__main__":
+    print(*_run(orjson.loads(sys.argv[1])))  # noqa: T201

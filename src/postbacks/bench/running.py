@@ -1,0 +1,76 @@
+"""Runs the measurements one after the other and puts the report together."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+from postbacks import __version__
+from postbacks.bench import measuring
+from postbacks.bench.stage import Stage, stage
+
+SECTIONS = (
+    "ingest_batch",
+    "ingest_single",
+    "dispatch",
+    "dispatch_with_history",
+    "mixed",
+    "idle_latency",
+    "snapshot",
+    "memory",
+    "slow_platform",
+)
+SNAPSHOT_RATE = 5_000.0
+
+
+async def report(
+    *,
+    backlog: int,
+    history: int,
+    seconds: float,
+    runs: int,
+    only: Collection[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Everything, or only some sections; each figure beside its ceiling in the same run."""
+    wanted = [name for name in SECTIONS if not only or name in only]
+    async with stage() as one:
+        results: dict[str, Any] = {
+            "version": __version__,
+            "machine": await _machine(one),
+            "arguments": {"backlog": backlog, "history": history, "seconds": seconds, "runs": runs},
+        }
+        for name in wanted:
+            progress(name)
+            results[name] = await _measure(one, name, results, backlog, history, seconds, runs)()
+        return results
+
+
+def _measure(
+    one: Stage, name: str, results: dict[str, Any], backlog: int, history: int, seconds: float, runs: int
+) -> Callable[[], Awaitable[dict[str, Any]]]:
+    ingest_rate = results.get("ingest_batch", {}).get("rate", 4_000.0)
+    work: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+        "ingest_batch": lambda: measuring.ingest_batches(one, seconds, runs),
+        "ingest_single": lambda: measuring.ingest_single(one, seconds, runs),
+        "dispatch": lambda: measuring.dispatch_backlog(one, backlog, runs),
+        "dispatch_with_history": lambda: measuring.dispatch_backlog(one, backlog, runs, history=history),
+        "mixed": lambda: measuring.mixed(one, seconds * 2, ingest_rate),
+        "idle_latency": lambda: measuring.idle_latency(one),
+        "snapshot": lambda: measuring.snapshot(one, seconds * 4, SNAPSHOT_RATE),
+        "memory": lambda: measuring.memory(one, max(backlog, history), seconds * 2),
+        "slow_platform": lambda: measuring.slow_platform(one, backlog, runs),
+    }
+    return work[name]
+
+
+async def _machine(one: Stage) -> dict[str, Any]:
+    settings = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
+    return {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "postgresql": await one.connection.fetchval("SHOW server_version"),
+        **{name: await one.connection.fetchval(f"SHOW {name}") for name in settings},
+    }
