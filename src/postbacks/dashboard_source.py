@@ -38,7 +38,7 @@ class DashboardSource:
         async with self._ops.database.connection() as connection:
             for row in await configuration.destinations(connection):
                 # No credentials on pages, not even masked ones.
-                shown = destination_json(row, {})
+                shown = destination_json(row, {}, {})
                 shown |= {"held_at": row.held_at, "probe_at": row.probe_at}
                 found.append(shown)
             for app in list(self._ops.catalog.apps()):

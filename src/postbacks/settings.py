@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     """How often the credentials of a held destination are tried again."""
     address_key_hours: float = Field(24, ge=1, le=24 * 30)
     """After which a new key is used for address hashes; old ones are kept for the matching window."""
-    clicks_per_minute: int = Field(600, ge=1)
+    clicks_per_minute: int = Field(3_000, ge=1)
     """Clicks that one address may register with publishable keys, per minute and process."""
     key_clicks_per_minute: int = Field(60_000, ge=1)
     """Clicks that one publishable key may register, per minute and process."""

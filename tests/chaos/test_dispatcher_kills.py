@@ -124,7 +124,7 @@ async def test_the_same_key_on_every_try(one: Fleet) -> None:
 
 async def test_killed_at_random_moments(database_url: str) -> None:
     """Dispatchers die one after the other while events keep coming."""
-    kills, events, each = scaled(8, 60), scaled(3_000, 20_000), scaled(250, 250)
+    kills, events, each = scaled(6, 60), scaled(2_000, 20_000), 250
     dice = random.Random(20_000)
     async with fleet(database_url, *DEDUPLICATING) as one:
         game = one.client(one.secret_key)

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from postbacks.admin.apps import add_keys, app_settings
 from postbacks.admin.destinations import store_destination
-from postbacks.admin.schemas import AppIn, validate_destination
+from postbacks.admin.schemas import MASK, AppIn, shown_options, validate_destination
 from postbacks.admin.service import Admin
 from postbacks.errors import FieldError, FileError, Invalid
 from postbacks.ingest.fields import field_errors
 from postbacks.outbound.masking import is_public
+from postbacks.sealing import open_destination
 from postbacks.store import configuration
 from postbacks.store.configuration import AppRow, DestinationRow
 from postbacks.store.database import Connection
@@ -132,8 +133,8 @@ async def _apply_destination(
     before: DestinationRow | None,
     dry_run: bool,
 ) -> str:
-    known = service.vault.open_json(before.credentials) if before else None
-    valid = validate_destination(wanted, known_credentials=known)
+    known = open_destination(service.vault, before) if before else ({}, {})
+    valid = validate_destination(wanted, known_credentials=known[0], known_options=known[1])
     if isinstance(valid, list):
         raise _file_error(f"app {app!r}, destination {name!r}", valid)
     after = valid.model_dump()
@@ -141,8 +142,8 @@ async def _apply_destination(
         current = {
             "platform": before.platform,
             "enabled": before.enabled,
-            "credentials": known,
-            "options": before.options,
+            "credentials": known[0],
+            "options": known[1],
             "events": before.events,
         }
         changes = list(_differences(current, after))
@@ -167,8 +168,14 @@ def _differences(before: Any, after: Any, path: str = "") -> Iterable[str]:
         for key in sorted({*before, *after}):
             yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
     elif before != after:
-        secret = (path.startswith("credentials.") and not is_public(path)) or path.startswith("options.headers.")
-        yield f"{path}: {'***' if secret else repr(before)} → {'***' if secret else repr(after)}"
+        yield f"{path}: {_readable(path, before)} → {_readable(path, after)}"
+
+
+def _readable(path: str, value: Any) -> str:
+    if (path.startswith("credentials.") and not is_public(path)) or path.startswith("options.headers."):
+        return MASK
+    name = path.removeprefix("options.")
+    return repr(shown_options({name: value})[name]) if name in ("url", "body", "headers") else repr(value)
 
 
 def _file_error(where: str, errors: list[FieldError]) -> FileError:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from postbacks.admin.previewing import preview
-from postbacks.admin.schemas import MASK, DestinationIn, ValidDestination, validate_destination
+from postbacks.admin.schemas import MASK, DestinationIn, shown_options, validate_destination
 from postbacks.admin.service import Admin, admin_of
 from postbacks.domain.ids import MAX_SLOTS
 from postbacks.errors import FieldError, Invalid, NotFound
 from postbacks.outbound.checking import check
 from postbacks.outbound.masking import is_public
+from postbacks.sealing import open_destination, seal_destination
 from postbacks.store import configuration, outbox
 from postbacks.store.configuration import DestinationRow
 from postbacks.store.database import Connection
@@ -27,7 +27,6 @@ router = APIRouter(prefix="/v1/apps/{app}/destinations", tags=["Destinations"])
 AdminService = Annotated[Admin, Depends(admin_of)]
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-_SECRET_WORD = re.compile(r"token|secret|key|password|passwd|auth|sig", re.IGNORECASE)
 
 
 @router.put(
@@ -49,38 +48,38 @@ async def put_destination(app: str, name: str, request: Request, service: AdminS
     body = await read_object(request)
     service.app(app)
     async with service.database.transaction() as connection:
-        valid, created = await store_destination(service, connection, app, name, body)
+        created = await store_destination(service, connection, app, name, body)
         await configuration.notify_changed(connection)
         row = await configuration.destination(connection, app, name)
     await service.changed()
     service.wake()
     if row is None:
         raise NotFound(f"App {app!r} has no destination {name!r}.")
-    return json_response(destination_json(row, valid.credentials), 201 if created else 200)
+    return json_response(_json(service, row), 201 if created else 200)
 
 
 async def store_destination(
     service: Admin, connection: Connection, app: str, name: str, body: Mapping[str, Any]
-) -> tuple[ValidDestination, bool]:
-    """Validates and stores; returns it and whether it is new. Raises `Invalid`, naming each field."""
+) -> bool:
+    """Validates and stores; returns whether it is new. Raises `Invalid`, naming each field."""
     before = await configuration.destination(connection, app, name)
-    known = service.vault.open_json(before.credentials) if before else None
-    valid = validate_destination(body, known_credentials=known)
+    known = open_destination(service.vault, before) if before else ({}, {})
+    valid = validate_destination(body, known_credentials=known[0], known_options=known[1])
     if isinstance(valid, list):
         raise Invalid(f"The destination {name!r} is not valid.", errors=valid)
     if before is None and len(await configuration.destinations(connection, app)) >= MAX_SLOTS:
         raise Invalid(f"An app has at most {MAX_SLOTS} destinations.")
-    created = await configuration.put_destination(
+    sealed, options = seal_destination(service.vault, valid.platform, valid.credentials, valid.options)
+    return await configuration.put_destination(
         connection,
         app,
         name,
         platform=valid.platform,
         enabled=valid.enabled,
-        credentials=service.vault.seal_json(valid.credentials),
-        options=valid.options,
+        credentials=sealed,
+        options=options,
         events=valid.events,
     )
-    return valid, created
 
 
 @router.get("", summary="List destinations")
@@ -88,7 +87,7 @@ async def list_destinations(app: str, service: AdminService) -> Response:
     service.app(app)
     async with service.database.connection() as connection:
         rows = await configuration.destinations(connection, app)
-    return json_response({"items": [destination_json(row, service.vault.open_json(row.credentials)) for row in rows]})
+    return json_response({"items": [_json(service, row) for row in rows]})
 
 
 @router.get("/{name}", summary="Read a destination")
@@ -98,7 +97,7 @@ async def get_destination(app: str, name: str, service: AdminService) -> Respons
         row = await configuration.destination(connection, app, name)
     if row is None:
         raise NotFound(f"App {app!r} has no destination {name!r}.")
-    return json_response(destination_json(row, service.vault.open_json(row.credentials)))
+    return json_response(_json(service, row))
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a destination")
@@ -136,7 +135,7 @@ async def set_paused(service: Admin, app: str, name: str, *, paused: bool) -> Re
         service.wake()
     if row is None:
         raise NotFound(f"App {app!r} has no destination {name!r}.")
-    return json_response(destination_json(row, service.vault.open_json(row.credentials)))
+    return json_response(_json(service, row))
 
 
 @router.post("/{name}/check", summary="Ask the platform whether the credentials work")
@@ -171,7 +170,11 @@ async def preview_destination(app: str, name: str, request: Request, service: Ad
     return json_response(await preview(service, owner, service.destination(app, name), body))
 
 
-def destination_json(row: DestinationRow, credentials: Mapping[str, Any]) -> dict[str, Any]:
+def _json(service: Admin, row: DestinationRow) -> dict[str, Any]:
+    return destination_json(row, *open_destination(service.vault, row))
+
+
+def destination_json(row: DestinationRow, credentials: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """A destination without its secrets."""
     status = "ok"
     if not row.enabled:
@@ -186,7 +189,7 @@ def destination_json(row: DestinationRow, credentials: Mapping[str, Any]) -> dic
         "platform": row.platform,
         "enabled": row.enabled,
         "credentials": {name: _shown(name, value) for name, value in credentials.items()},
-        "options": _shown_options(row.options),
+        "options": shown_options(options),
         "events": row.events,
         "status": status,
         "paused_at": row.paused_at,
@@ -205,20 +208,3 @@ def destination_json(row: DestinationRow, credentials: Mapping[str, Any]) -> dic
 
 def _shown(name: str, value: Any) -> Any:
     return value if is_public(name) and isinstance(value, str | int) else MASK
-
-
-def _shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A webhook's headers and the secret-looking parameters of its URL are credentials in all but name."""
-    shown = dict(options)
-    if isinstance(shown.get("headers"), dict):
-        shown["headers"] = {
-            name: value if name.lower() in ("content-type", "accept") else MASK
-            for name, value in shown["headers"].items()
-        }
-    url = shown.get("url")
-    if isinstance(url, str):
-        for name, value in parse_qsl(urlsplit(url).query):
-            if _SECRET_WORD.search(name) and value and not value.startswith("{"):
-                url = url.replace(f"{name}={value}", f"{name}={MASK}")
-        shown["url"] = url
-    return shown

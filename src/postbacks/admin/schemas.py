@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from postbacks.errors import FieldError
 from postbacks.ingest.fields import field_errors
+from postbacks.outbound.masking import PUBLIC_HEADERS, option_secrets
 from postbacks.platforms.base import Adapter
 from postbacks.platforms.registry import ADAPTERS
 
@@ -64,11 +65,14 @@ class ValidDestination(BaseModel):
 
 
 def validate_destination(
-    body: Any, *, known_credentials: Mapping[str, Any] | None = None
+    body: Any,
+    *,
+    known_credentials: Mapping[str, Any] | None = None,
+    known_options: Mapping[str, Any] | None = None,
 ) -> ValidDestination | list[FieldError]:
     """Checks a destination as far as that is possible without asking the platform.
 
-    `known_credentials`: what is stored; it replaces values that read `***`.
+    `known_credentials`, `known_options`: what is stored; it replaces values that read `***`.
     """
     try:
         given = DestinationIn.model_validate(body)
@@ -81,7 +85,8 @@ def validate_destination(
         for name, value in given.credentials.items()
     }
     credentials_model = _checked(adapter.credentials_model, credentials, "credentials.", errors)
-    options_model = _checked(adapter.options_model, given.options, "options.", errors)
+    options = _unmasked(given.options, known_options or {})
+    options_model = _checked(adapter.options_model, options, "options.", errors)
     events = _events(adapter, given.events, errors)
     if errors:
         return errors
@@ -98,6 +103,35 @@ def validate_destination(
         options=options_model.model_dump(mode="json", exclude_unset=True),
         events=events,
     )
+
+
+def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they may be read: a webhook's headers, and secrets in its URL and body, are credentials."""
+    shown = dict(options)
+    hidden = sorted(set(option_secrets(options)), key=len, reverse=True)
+    if isinstance(shown.get("headers"), Mapping):
+        shown["headers"] = {
+            name: value if name.lower() in PUBLIC_HEADERS else MASK for name, value in shown["headers"].items()
+        }
+    for name in ("url", "body"):
+        if isinstance(shown.get(name), str):
+            for secret in hidden:
+                shown[name] = shown[name].replace(secret, MASK)
+    return shown
+
+
+def _unmasked(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read and is put back unchanged stays as it was."""
+    options, shown = dict(given), shown_options(known)
+    for name in ("url", "body"):
+        if name in options and options[name] == shown.get(name):
+            options[name] = known[name]
+    if isinstance(options.get("headers"), Mapping):
+        before = known.get("headers") or {}
+        options["headers"] = {
+            name: before.get(name, value) if value == MASK else value for name, value in options["headers"].items()
+        }
+    return options
 
 
 def _checked(model: type[BaseModel], values: Any, prefix: str, errors: list[FieldError]) -> BaseModel | None:

@@ -28,7 +28,8 @@ def is_public(name: str) -> bool:
 
 _SECRET_NAME = re.compile(r"token|secret|key|password|passwd|auth|sig", re.IGNORECASE)
 _PAIR = re.compile(r"""([\w.-]+)["']?\s*[=:]\s*["']?([^"'&\s,{}]+)""")
-_PUBLIC_HEADERS = frozenset({"accept", "content-type", "user-agent"})
+PUBLIC_HEADERS = frozenset({"accept", "content-type", "user-agent"})
+"""Headers of a webhook that may be shown."""
 _NO_SECRET = re.compile(r"\{[a-z_]+\}|\s+")
 """What a header's value is cut at: macros, and the space behind `Bearer`."""
 
@@ -37,7 +38,7 @@ def option_secrets(options: Mapping[str, Any]) -> list[str]:
     """What an operator wrote into a webhook's headers, or into its URL and body under a name such as `token`."""
     found: list[str] = []
     for name, value in (options.get("headers") or {}).items():
-        if name.lower() not in _PUBLIC_HEADERS:
+        if name.lower() not in PUBLIC_HEADERS:
             found += [value, *_NO_SECRET.split(value)]
     for text in (options.get("url"), options.get("body")):
         if isinstance(text, str):

@@ -246,10 +246,14 @@ async def rotate_secrets(connection: Connection, rotate: Any) -> int:
         ("clicks", "sealed_ip", ("app_id", "id")),
     )
     for table, column, key in columns:
-        where = " AND ".join(f"{name} = ${index}" for index, name in enumerate(key, 2))
-        for row in await connection.fetch(f"SELECT {', '.join(key)}, {column} FROM {table} WHERE {column} IS NOT NULL FOR UPDATE"):
+        where = " AND ".join(f"{name} = ${index}" for index, name in enumerate(key, 3))
+        for row in await connection.fetch(f"SELECT {', '.join(key)}, {column} FROM {table} WHERE {column} IS NOT NULL"):
+            # A secret that was replaced meanwhile is sealed with the first key already.
             await connection.execute(
-                f"UPDATE {table} SET {column} = $1 WHERE {where}", rotate(row[column]), *(row[name] for name in key)
+                f"UPDATE {table} SET {column} = $1 WHERE {column} = $2 AND {where}",
+                rotate(row[column]),
+                row[column],
+                *(row[name] for name in key),
             )
             count += 1
     return count

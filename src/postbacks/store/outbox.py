@@ -205,12 +205,12 @@ async def end(connection: Connection, app: str, platform: str, lease: UUID, rows
         return set()
     moved = await connection.fetch(
         "WITH mine AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY($2::uuid[]) AND o.lease = $3 "
-        "RETURNING o.id, o.destination, o.click, o.created_at), "
-        "ends AS (SELECT * FROM unnest($2::uuid[], $5::text[], $6::text[], $7::int2[]) AS e(id, status, reason, attempts)), "
-        "history AS (INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, "
+        "RETURNING o.id, o.destination, o.click, o.created_at) "
+        "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, "
         "created_at, updated_at, delivered_at) SELECT $1, mine.id, mine.destination, $4, ends.status, ends.reason, "
         "ends.attempts, mine.click, mine.created_at, now(), CASE WHEN ends.status = 'delivered' THEN now() END "
-        "FROM mine JOIN ends ON ends.id = mine.id) SELECT id FROM mine",
+        "FROM mine JOIN unnest($2::uuid[], $5::text[], $6::text[], $7::int2[]) AS ends(id, status, reason, attempts) "
+        "ON ends.id = mine.id RETURNING id",
         app,
         [row.id for row in rows],
         lease,

@@ -1,0 +1,97 @@
+"""Several dispatchers: work is shared, nothing is sent by two, and whoever lost a lease cannot write any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+
+import pytest
+
+from tests.support.processes import DEDUPLICATING, batch, fleet, scaled
+from tests.support.service import eventually
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+async def test_dispatchers_share_and_send_nothing_twice(database_url: str, count: int) -> None:
+    events = scaled(4_000, 20_000)
+    async with fleet(database_url, *DEDUPLICATING, LEASE_SECONDS=30) as one:
+        game = one.client(one.secret_key)
+        for start in range(0, events, 1_000):
+            assert (await game.post("/v1/events", json=batch("e", start, 1_000))).json()["accepted"] == 1_000
+        # All start together: the work is there before any of them.
+        await one.database.execute("UPDATE destinations SET paused_at = now()")
+        workers = await asyncio.gather(*(one.dispatcher() for _ in range(count)))
+        busy: set[str] = set()
+        await one.database.execute("UPDATE destinations SET paused_at = NULL")
+
+        async def drained() -> int:
+            rows = await one.database.fetch(
+                "SELECT DISTINCT s.client_port, s.pid FROM pg_stat_activity s JOIN pg_locks l ON l.pid = s.pid "
+                "WHERE s.application_name = 'postbacks dispatch'"
+            )
+            busy.update(str(row["pid"]) for row in rows)
+            return await one.open_deliveries()
+
+        await eventually(drained, lambda left: left == 0, seconds=120)
+        for platform in DEDUPLICATING:
+            stored = await one.sandbox.received(platform)
+            assert len(stored) == events
+            assert {item["copies"] for item in stored} == {1}
+        attempts = await one.value("SELECT count(*) FROM attempts")
+        assert attempts == events * len(DEDUPLICATING)
+        shares = []
+        for worker in workers:
+            assert await worker.terminate() == 0
+            shares.append(worker.output)
+        print(f"{count} dispatchers, {attempts} deliveries, sent twice 0")
+
+
+async def test_stopped_past_its_lease_it_cannot_overwrite_a_newer_outcome(database_url: str) -> None:
+    """SIGSTOP with a request under way; another one delivers; SIGCONT: the late failure is dropped."""
+    async with fleet(database_url, "meta") as one:
+        await one.sandbox.fault("meta", "hang", seconds=1.0)
+        answer = await one.client(one.secret_key).post("/v1/events", json=batch("e", 0, 20))
+        assert answer.json()["accepted"] == 20
+        sleeper = await one.dispatcher()
+        await eventually(lambda: one.sandbox.requests("meta"))
+        sleeper.signal(signal.SIGSTOP)
+        await one.dispatcher()
+        await one.drained(20)
+        before = await one.database.fetch("SELECT id, status, attempts, updated_at FROM deliveries ORDER BY id")
+        assert {row["status"] for row in before} == {"delivered"}
+
+        sleeper.signal(signal.SIGCONT)
+        assert await sleeper.terminate() == 0  # after it has finished what it believed to be its work
+
+        assert await one.database.fetch("SELECT id, status, attempts, updated_at FROM deliveries ORDER BY id") == before
+        assert await one.open_deliveries() == 0
+        tries = await one.database.fetch("SELECT number, verdict FROM attempts")
+        assert {(row["number"], row["verdict"]) for row in tries} == {(1, "delivered")}
+        assert len(tries) == 20
+        assert {item["copies"] for item in await one.sandbox.received("meta")} == {1}
+
+
+async def test_stopped_before_it_sent_it_sends_nothing_after_its_lease(database_url: str) -> None:
+    """Stopped while it loads what it claimed: the lease is gone when it wakes up, so it must not send."""
+    async with fleet(database_url, "meta") as one:
+        answer = await one.client(one.secret_key).post("/v1/events", json=batch("e", 0, 20))
+        assert answer.json()["accepted"] == 20
+        async with one.database.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+            sleeper = await one.dispatcher()
+            await eventually(
+                lambda: one.value(
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM events%'"
+                )
+            )
+            sleeper.signal(signal.SIGSTOP)
+        await one.dispatcher()
+        await one.drained(20)
+        sleeper.signal(signal.SIGCONT)
+        assert await sleeper.terminate() == 0
+        requests = await one.sandbox.requests("meta")
+        assert sum(len(json.loads(request["body"])["data"]) for request in requests) == 20
+        assert {item["copies"] for item in await one.sandbox.received("meta")} == {1}
