@@ -37,7 +37,7 @@ clean: ## remove the virtual environment (not the data in .postbacks)
 
 # The stamps make a second run start at once, and work without a network.
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit("Postbacks needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Postbacks needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python

@@ -17,7 +17,7 @@ from postbacks.ops.dashboard.pages import dashboard_router
 from postbacks.privacy import users
 from postbacks.runtime import Runtime
 from postbacks.snippet import serving
-from postbacks.web import problems
+from postbacks.web import openapi, problems
 from postbacks.web.cors import OpenCors
 
 DESCRIPTION = "Ad clicks in, game events in; conversions out to the platform whose click brought the player."
@@ -52,4 +52,5 @@ def build_app(runtime: Runtime, extra: Sequence[APIRouter] = ()) -> FastAPI:
         *extra,
     ):
         app.include_router(router)
+    openapi.install(app)
     return app

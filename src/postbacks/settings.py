@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     sends_per_destination: int = Field(4, ge=1, le=64)
     """Requests under way to one destination from one dispatcher, at most."""
     sends_in_flight: int = Field(64, ge=1, le=1000)
-    """Requests under way from one dispatcher, at most."""
+    """Batches, and connections, under way from one dispatcher to one platform, at most."""
     shutdown_seconds: float = Field(20, ge=0, le=600)
     """How long requests and sends under way may take to finish after SIGTERM."""
     probe_minutes: float = Field(15, gt=0, le=24 * 60)

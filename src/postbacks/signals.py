@@ -64,6 +64,10 @@ class Signals:
             except (*OUTAGES, asyncpg.PostgresError) as error:
                 log.warning("signals.disconnected", error=type(error).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)
+            except Exception:
+                # A configuration that cannot be read must not leave this process deaf to the one that mends it.
+                log.exception("signals.failed")
+                await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _send(self) -> None:
         while True:
@@ -80,6 +84,8 @@ class Signals:
     async def _listen(self) -> None:
         connection = await asyncpg.connect(self._database.url, server_settings={"application_name": "postbacks listen"})
         try:
+            # A connection that breaks is noticed at once, not at the next word.
+            connection.add_termination_listener(self._on_changed)
             await connection.add_listener(outbox.WORK, self._on_work)
             await connection.add_listener(configuration.CHANGED, self._on_changed)
             self._changed.set()  # what was said while nobody listened
@@ -89,6 +95,9 @@ class Signals:
                 except TimeoutError:
                     await connection.fetchval("SELECT 1")  # notices a connection that died silently
                 self._changed.clear()
+                if connection.is_closed():
+                    log.warning("signals.disconnected", error="the connection was closed")
+                    return
                 await self._reload()
         finally:
             await connection.close(timeout=2)

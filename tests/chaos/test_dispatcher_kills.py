@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from tests.support.processes import DEDUPLICATING, Fleet, Process, batch, fleet, scaled
+from tests.support.processes import DEDUPLICATING, Fleet, Process, batch, figures, fleet, scaled
 from tests.support.service import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -147,9 +147,7 @@ async def test_killed_at_random_moments(database_url: str) -> None:
                 victim = workers.pop(0)
                 await victim.ready("The dispatcher runs.")
                 workers.append(one.spawn("dispatch"))
-                await eventually(
-                    lambda: one.value("SELECT count(*) FROM outbox WHERE lease_until > now()"), seconds=30
-                )
+                await eventually(lambda: one.value("SELECT count(*) FROM outbox WHERE lease_until > now()"), seconds=30)
                 await asyncio.sleep(dice.uniform(0, 0.15))
                 victim.kill()
                 killed += 1
@@ -164,5 +162,4 @@ async def test_killed_at_random_moments(database_url: str) -> None:
             stored = await one.sandbox.received(platform)
             assert len(stored) == events  # none lost, and none under a second key
             repeats += sum(item["copies"] - 1 for item in stored)
-        print(f"kills {killed}, deliveries {events * len(DEDUPLICATING)}, lost 0, repeats dropped {repeats}")
-
+        figures(dispatcher_kills=killed, events=events, deliveries=await one.ended(), lost=0, repeats_dropped=repeats)

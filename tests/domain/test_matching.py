@@ -37,10 +37,10 @@ def taken(decision: Decision) -> dict[str, int]:
     return {platform: one.id.int for platform, one in decision.clicks.items()}
 
 
-def on_address(count: int, **more: bool) -> list[Candidate]:
+def on_address(count: int, *, same_address: bool = True) -> list[Candidate]:
     """So many visitors on one address, the first of them the latest."""
     clicks = [click(n, ago(minutes=n), visitor_id=f"visitor-{n}") for n in range(1, count + 1)]
-    return [Candidate(one, Method.IP, **more) for one in clicks]
+    return [Candidate(one, Method.IP, same_address=same_address) for one in clicks]
 
 
 def test_nothing_matches_where_there_is_no_click() -> None:
@@ -95,11 +95,21 @@ def test_each_answer_says_by_which_tier_how_sure_and_why(method: Method, confide
 
 @pytest.mark.parametrize("method", list(Method))
 def test_a_click_later_than_the_event_never_matches(method: Method) -> None:
-    late = Candidate(click(1, NOW + timedelta(microseconds=1)), method)
+    occurred_at = NOW + timedelta(milliseconds=500)
+    same, late = (Candidate(click(1, occurred_at + timedelta(microseconds=n)), method) for n in (0, 1))
 
-    assert not match(late).matched
-    assert why(match(late)) == {1: (False, "the click is later than the event")}
-    assert match(Candidate(click(1, NOW), method)).matched
+    assert match(same, occurred_at=occurred_at).matched
+    decision = match(late, occurred_at=occurred_at)
+    assert not decision.matched
+    assert why(decision) == {1: (False, "the click is later than the event")}
+
+
+@pytest.mark.parametrize(("milliseconds", "matched"), [(0, True), (999, True), (1000, False)])
+def test_a_click_in_the_very_second_of_an_event_in_whole_seconds_is_not_later(milliseconds: int, matched: bool) -> None:
+    """Most backends send Unix seconds; what came after the point was cut off."""
+    candidate = Candidate(click(1, NOW + timedelta(milliseconds=milliseconds)), Method.CLICK_ID)
+
+    assert match(candidate).matched is matched
 
 
 def test_a_late_click_does_not_match_through_inheritance_either() -> None:

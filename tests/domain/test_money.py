@@ -46,9 +46,7 @@ def test_what_is_no_currency_is_told(code: str) -> None:
         ("0E+20", "EUR", 0.0, "0.00"),
     ],
 )
-def test_an_amount_is_written_in_its_currency_s_precision(
-    value: str, currency: str, number: float, text: str
-) -> None:
+def test_an_amount_is_written_in_its_currency_s_precision(value: str, currency: str, number: float, text: str) -> None:
     assert json_number(Decimal(value), currency) == number
     assert decimal_text(Decimal(value), currency) == text
 

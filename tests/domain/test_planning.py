@@ -146,11 +146,11 @@ sides = st.sampled_from(["clicks", "refused", None])
 
 
 def _decision(meta: str | None, google: str | None) -> Decision:
-    found: dict[str, dict[str, Click]] = {"clicks": {}, "refused": {}}
-    for side, platform, one in ((meta, "meta", META), (google, "google", GOOGLE)):
-        if side is not None:
-            found[side][platform] = one
-    return Decision(**found)
+    sides_of = ((meta, "meta", META), (google, "google", GOOGLE))
+    found: dict[str, dict[str, Click]] = {
+        name: {platform: one for side, platform, one in sides_of if side == name} for name in ("clicks", "refused")
+    }
+    return Decision(clicks=found["clicks"], refused=found["refused"])
 
 
 @given(st.lists(outlets, max_size=8), st.builds(_decision, sides, sides), st.booleans())
@@ -162,7 +162,7 @@ def test_each_destination_has_either_a_delivery_or_a_reason(
 
     result = planned(*drawn, decision=decision, refused=refused)
 
-    named = [one.destination for one in (*result.deliveries, *result.not_sent)]
+    named = [one.destination for one in result.deliveries] + [one.destination for one in result.not_sent]
     assert sorted(named, key=int) == [outlet.name for outlet in drawn]
     for delivery in result.deliveries:
         outlet = drawn[int(delivery.destination)]

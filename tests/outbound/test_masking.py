@@ -8,10 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from postbacks.outbound.masking import KEPT, MASK, Mask, is_public
+from postbacks.outbound.masking import KEPT, MASK, Mask, is_public, option_secrets
 
 TOKEN = "EAAB/secret+token=="
 PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQ/IBADAN+Bg\n-----END PRIVATE KEY-----\n"
+
+
+class Options(BaseModel):
+    url: str = "https://hook.example/in?api_key=url%2Fsecret&click={click_id}&game=my-game-one"
+    headers: dict[str, str] = {"X-Auth": "Bearer header-secret", "Content-Type": "application/json"}
+    body: str = '{"token": "body-secret", "event": "{event_name}"}'
 
 
 class ServiceAccount(BaseModel):
@@ -58,6 +64,34 @@ def test_a_key_of_several_lines_is_masked_as_well(text: str) -> None:
     assert "MIIEvQ" not in str(mask(text))
 
 
+def test_what_an_operator_wrote_into_a_webhook_is_masked_under_a_secret_name_alone() -> None:
+    of_webhook = Mask(None, Options())
+    url = of_webhook("https://hook.example/in?api_key=url%2Fsecret&click=IwAR&game=my-game-one")
+
+    assert url == f"https://hook.example/in?api_key={MASK}&click=IwAR&game=my-game-one"
+    assert of_webhook("no such key: url/secret") == f"no such key: {MASK}"
+    assert of_webhook("got Bearer header-secret, or header-secret") == f"got {MASK}, or {MASK}"
+    assert of_webhook('{"token": "body-secret", "event": "install"}') == f'{{"token": "{MASK}", "event": "install"}}'
+    assert of_webhook("application/json") == "application/json"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hook.example/in?token=first-secret",
+        "https://hook.example:8443/in?token=first-secret&x=1",
+        "https://hook.example/in?x=1&token=first-secret",
+        "https://hook.example/in;token=first-secret/more?x=1",
+    ],
+)
+def test_a_secret_is_found_wherever_it_stands_in_a_url(url: str) -> None:
+    assert "first-secret" not in str(Mask(None, Options(url=url))(url))
+
+
+def test_without_webhook_options_there_is_nothing_more_to_hide() -> None:
+    assert option_secrets({}) == option_secrets({"headers": None, "url": None, "body": None}) == []
+
+
 def test_the_rest_of_the_text_stays() -> None:
     text = f'{{"dataset": "998877665544332", "token": "{TOKEN}", "by": "sender@project.example"}}'
 
@@ -67,7 +101,9 @@ def test_the_rest_of_the_text_stays() -> None:
 def test_a_proof_made_from_the_secret_is_masked_although_nobody_knows_its_value() -> None:
     proof = "0123456789abcdef" * 4
 
-    assert mask(f"https://graph.example/?appsecret_proof={proof}&x=1") == f"https://graph.example/?appsecret_proof={MASK}&x=1"
+    assert mask(f"https://graph.example/?appsecret_proof={proof}&x=1") == (
+        f"https://graph.example/?appsecret_proof={MASK}&x=1"
+    )
     assert mask(f'{{"appsecret_proof": "{proof}"}}') == f'{{"appsecret_proof": "{MASK}"}}'
 
 
@@ -133,5 +169,10 @@ def test_no_secret_survives_in_plain_json_or_url_form(secret: str) -> None:
 
     one = Mask(One(access_token=secret))
 
-    for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quote(secret, safe="")):
+    for form in (
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret, safe=""),
+    ):
         assert one(f"<{form}>") == f"<{MASK}>"

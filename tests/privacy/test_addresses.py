@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from postbacks.privacy.addresses import AddressKey, hashed, parse_address
+from postbacks.privacy.addresses import AddressKey, hashed, household, parse_address
 
 KEY = AddressKey(datetime(2026, 11, 23, tzinfo=UTC), b"k" * 32)
 OTHER = AddressKey(datetime(2026, 11, 24, tzinfo=UTC), b"o" * 32)
@@ -32,8 +32,8 @@ def test_one_address_has_one_form_however_it_is_written(text: str, address: IPv4
 
 @pytest.mark.parametrize(
     "text",
-    ["", "localhost", "203.0.113", "203.0.113.007", "203.0.113.256", "203.0.113.7:443", "[::1]", "2001:db8::/64", "٣.0.0.1"],
-)  # fmt: skip
+    ["", "localhost", "203.0.113", "203.0.113.007", "203.0.113.256", "203.0.113.7:443", "[::1]", "::/64", "٣.0.0.1"],
+)
 def test_anything_else_is_no_address(text: str) -> None:
     assert parse_address(text) is None
 
@@ -102,6 +102,22 @@ def test_the_zone_of_a_link_local_address_does_not_count() -> None:
 
     assert with_zone is not None and without is not None
     assert hashed(with_zone, KEY) == hashed(without, KEY)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("203.0.113.7", "203.0.113.8", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    ],
+)
+def test_a_visitor_is_limited_by_what_cannot_be_changed_at_will(one: str, other: str, same: bool) -> None:
+    assert (household(parse_address(one)) == household(parse_address(other))) is same
+
+
+def test_visitors_without_an_address_share_one_limit() -> None:
+    assert household(None) == household(None) != household(parse_address("203.0.113.7"))
 
 
 def test_neither_key_nor_address_can_be_read_off() -> None:

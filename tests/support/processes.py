@@ -39,6 +39,11 @@ def scaled(bounded: int, full: int) -> int:
     return full if FULL else bounded
 
 
+def figures(**values: float) -> None:
+    """Says what was measured; `make chaos` shows it, and docs/guarantees.md quotes it."""
+    sys.stdout.write("\n" + ", ".join(f"{name.replace('_', ' ')}: {value:g}" for name, value in values.items()) + "\n")
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

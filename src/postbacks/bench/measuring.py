@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -74,13 +75,24 @@ async def drained(stage: Stage, backlog: int, *, without: str = "", ignoring: st
         if sum(seen.get(name, 0) - before.get(name, 0) for name in names) >= wanted:
             break
         await asyncio.sleep(POLL)
-    while await stage.connection.fetchval(
+    await _nothing_queued(stage, names)
+    return wanted / (time.time() - started)
+
+
+async def _queued(stage: Stage, names: Sequence[str] = PLATFORMS) -> int:
+    count: int = await stage.connection.fetchval(
         "SELECT count(*) FROM outbox WHERE app_id = $1 AND status = 'queued' AND destination = ANY($2::text[])",
         APP,
-        names,
-    ):
+        list(names),
+    )
+    return count
+
+
+async def _nothing_queued(stage: Stage, names: Sequence[str] = PLATFORMS) -> None:
+    while True:
+        if not await _queued(stage, names):
+            return
         await asyncio.sleep(POLL)
-    return wanted / (time.time() - started)
 
 
 async def mixed(stage: Stage, seconds: float, ingest_rate: float) -> dict[str, Any]:
@@ -90,10 +102,9 @@ async def mixed(stage: Stage, seconds: float, ingest_rate: float) -> dict[str, A
         load = await stage.load(
             port, clients=4, batch=100, seconds=seconds, players=PLAYERS, rate=max(ingest_rate / 2, 100)
         )
-        left = await stage.connection.fetchval("SELECT count(*) FROM outbox WHERE status = 'queued'")
+        left = await _queued(stage)
         started = time.monotonic()
-        while await stage.connection.fetchval("SELECT count(*) FROM outbox WHERE status = 'queued'"):
-            await asyncio.sleep(POLL)
+        await _nothing_queued(stage)
         after = time.monotonic() - started
     return {
         "offered": round(ingest_rate / 2, 1),

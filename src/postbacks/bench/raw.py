@@ -45,11 +45,13 @@ _CLAIM = (
 )
 _SETTLE = (
     "WITH gone AS (DELETE FROM outbox WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3 "
-    "RETURNING id, destination, click, created_at), history AS (INSERT INTO deliveries (app_id, id, destination, platform, "
-    "status, attempts, click, created_at, updated_at, delivered_at) SELECT $1, id, destination, destination, 'delivered', "
-    "1, click, created_at, now(), now() FROM gone) INSERT INTO attempts (app_id, delivery, number, started_at, "
-    "duration_ms, http_status, verdict, method, url, request, response) SELECT $1, t.id, 1, $4, 1, 200, 'delivered', "
-    "'POST', $5, t.request, $6 FROM unnest($2::uuid[], $7::text[]) AS t(id, request)"
+    "RETURNING id, destination, click, created_at), "
+    "history AS (INSERT INTO deliveries (app_id, id, destination, platform, status, attempts, click, created_at, "
+    "updated_at, delivered_at) "
+    "SELECT $1, id, destination, destination, 'delivered', 1, click, created_at, now(), now() FROM gone) "
+    "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, http_status, verdict, method, url, "
+    "request, response) SELECT $1, t.id, 1, $4, 1, 200, 'delivered', 'POST', $5, t.request, $6 "
+    "FROM unnest($2::uuid[], $7::text[]) AS t(id, request)"
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from postbacks.catalog import Destination
-from postbacks.dispatch.delivering import Delivery, Item, confirm_wait
+from postbacks.dispatch.delivering import Delivery, Item, confirm_wait, refused_credentials
 from postbacks.dispatch.settling import outcome
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
@@ -69,6 +69,10 @@ async def _ask(
             break
         refused = token
     hold = next((verdict for verdict in verdicts if verdict.kind is Kind.HOLD), None)
+    stale = next((verdict for verdict in verdicts if verdict.stale_token), None)
+    if stale is not None:
+        # A fresh token was refused as well: nothing will be answered until a person looks at the credentials.
+        hold = refused_credentials(stale)
     if hold is not None:
         delivery.health.hold = hold
         if not (isinstance(answer, Response) and answer.status == 200):

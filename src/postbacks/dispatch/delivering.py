@@ -149,7 +149,8 @@ class Delivery:
         again: list[Item] = []
         split: list[Item] = []
         stale = any(verdict.stale_token for verdict in verdicts)
-        first_time = stale and self._refused_token is None
+        # Several requests of a claim can be under way with the same token: all of them are told once that it is stale.
+        first_time = stale and self._refused_token in (None, token)
         for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
             if verdict.ambiguous:
                 item.ambiguous += 1
@@ -158,7 +159,7 @@ class Delivery:
             elif verdict.stale_token and first_time:
                 again.append(item)
             elif verdict.stale_token:
-                item.verdict = _refused_credentials(verdict)
+                item.verdict = refused_credentials(verdict)
                 self.health.hold = item.verdict
             elif verdict.kind is Kind.RETRY and verdict.retry_after == 0 and not verdict.throttled:
                 again.append(item)
@@ -264,7 +265,8 @@ def _isolated_holds(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
     return [replace(verdict, kind=Kind.REFUSED) if verdict.kind is Kind.HOLD else verdict for verdict in verdicts]
 
 
-def _refused_credentials(verdict: Verdict) -> Verdict:
+def refused_credentials(verdict: Verdict) -> Verdict:
+    """The hold of a destination whose fresh access token was refused like the one before."""
     return Verdict(
         Kind.HOLD,
         code=verdict.code or "unauthorized",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -26,7 +26,7 @@ from postbacks.outbound.tokens import Tokens
 from postbacks.settings import Settings
 from postbacks.store import gates, outbox
 from postbacks.store.database import OUTAGES, Connection, Database
-from postbacks.store.outbox import Claim
+from postbacks.store.outbox import Claim, Ended, Postponed
 from postbacks.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._workers: dict[_Name, set[asyncio.Task[None]]] = {}
         self._slots: dict[_Name, asyncio.Semaphore] = {}
-        self._in_flight = asyncio.Semaphore(settings.sends_in_flight)
+        self._in_flight: dict[str, asyncio.Semaphore] = {}
 
     def wake(self) -> None:
         """Something may be due."""
@@ -97,6 +97,10 @@ class Dispatcher:
                     self._start_worker(name)
             except OUTAGES as outage:
                 log.warning("dispatch.database_unavailable", error=type(outage).__name__)
+                await self._sleep(OUTAGE_SECONDS)
+                continue
+            except Exception:
+                log.exception("dispatch.failed")
                 await self._sleep(OUTAGE_SECONDS)
                 continue
             await self._sleep(POLL_SECONDS)
@@ -187,7 +191,7 @@ class Dispatcher:
             accepted = [item for item in ready if item.row.status == "accepted"]
             to_send = [item for item in ready if item.row.status != "accepted"]
             if to_send:
-                async with self._in_flight:
+                async with self._room(destination):
                     await delivery.send(to_send)
             outcomes = (
                 await confirming.confirm(
@@ -202,21 +206,44 @@ class Dispatcher:
                 if accepted
                 else []
             )
-            now = self._clock()
-            settled = [item for item in (*to_send, *done) if item.verdict is not None]
-            await self._note_health(destination, delivery.health, claim.failures)
-            if settled:
-                result = await settle(self._database, destination, lease.id, settled, self._policy, now)
-                self._metrics.settled(destination, settled, result.stale, now)
-            if accepted:
-                await write(self._database, destination, lease.id, accepted, outcomes, now)
-            untried = [item.row.id for item in to_send if item.verdict is None]
-            if untried:
-                async with self._database.transaction() as connection:
-                    await self._give_back(connection, destination.app, lease, to_send)
-            return delivery.health
+            noted = False
+            while True:
+                try:
+                    if not noted:
+                        # First, so that nobody claims what is due again before the destination's gate is shut.
+                        await self._note_health(destination, delivery.health, claim.failures)
+                        noted = True
+                    await self._record(destination, lease, to_send, done, accepted, outcomes)
+                    return delivery.health
+                except OUTAGES as outage:
+                    # What is not written down is sent again, and not every platform drops a repeat.
+                    if not lease.valid():
+                        raise
+                    log.warning("dispatch.recording_postponed", app=app.name, error=type(outage).__name__)
+                    await asyncio.sleep(OUTAGE_SECONDS)
         finally:
             beat.cancel()
+
+    async def _record(
+        self,
+        destination: Destination,
+        lease: _Lease,
+        to_send: list[Item],
+        done: list[Item],
+        accepted: list[Item],
+        outcomes: Sequence[Ended | Postponed],
+    ) -> None:
+        """Writes down what became of a claim. A repeat changes nothing: every write asks for the lease."""
+        now = self._clock()
+        settled = [item for item in (*to_send, *done) if item.verdict is not None]
+        if settled:
+            result = await settle(self._database, destination, lease.id, settled, self._policy, now)
+            self._metrics.settled(destination, settled, result.stale, now)
+        if accepted:
+            await write(self._database, destination, lease.id, accepted, outcomes, now)
+        if any(item.verdict is None for item in to_send):
+            async with self._database.transaction() as connection:
+                await self._give_back(connection, destination.app, lease, to_send)
 
     async def _give_back(self, connection: Connection, app: str, lease: _Lease, items: list[Item]) -> None:
         """Items that were not settled: those that were tried (and split) keep their log, all become due again."""
@@ -225,7 +252,8 @@ class Dispatcher:
         if untouched:
             await outbox.release(connection, app, lease.id, untouched)
         if tried:
-            mine = await outbox.postpone(connection, app, lease.id, [_as_it_was(item) for item in tried])
+            now = self._clock()
+            mine = await outbox.postpone(connection, app, lease.id, [_as_it_was(item, now) for item in tried], now)
             await outbox.record_attempts(
                 connection, app, [attempt for item in tried if item.row.id in mine for attempt in item.attempts]
             )
@@ -242,6 +270,12 @@ class Dispatcher:
             may_send=lease.valid,
             observe=self._metrics.sent,
         )
+
+    def _room(self, destination: Destination) -> asyncio.Semaphore:
+        """Bounds the claims under way to one platform, or to one webhook: one that hangs takes nothing from others."""
+        own = destination.adapter.public_only
+        key = f"{destination.app}/{destination.name}" if own else destination.platform
+        return self._in_flight.setdefault(key, asyncio.Semaphore(self._settings.sends_in_flight))
 
     async def _keep_lease(self, app: str, claim: Claim, lease: _Lease) -> None:
         """Renews the lease while the claim is being worked on; without it, sending stops in time."""
@@ -286,13 +320,13 @@ class Dispatcher:
                 await gates.recovered(connection, app, name)
 
 
-def _as_it_was(item: Item) -> outbox.Postponed:
+def _as_it_was(item: Item, now: datetime) -> outbox.Postponed:
     row = item.row
     return outbox.Postponed(
         id=row.id,
         status=row.status,
         reason=row.reason,
-        due=row.due,
+        due=now,
         attempts=item.tried,
         tried_at=row.tried_at,
         tries=row.tries,

@@ -54,11 +54,18 @@ def outcome(
     if verdict.kind is Kind.ACCEPTED:
         wait = timedelta(seconds=CONFIRM_SECONDS if verdict.retry_after is None else verdict.retry_after)
         return _postponed(
-            item, "accepted", None, now + wait, reference=verdict.reference, reference_index=item.reference_index
+            item,
+            "accepted",
+            None,
+            now + wait,
+            # What is taken and later refused for a passing reason, again and again, has to end some time as well.
+            tried_at=row.tried_at or now,
+            reference=verdict.reference,
+            reference_index=item.reference_index,
         )
     if verdict.kind is Kind.HOLD:
         # The schedule starts anew when the destination is released: the wait was not the delivery's fault.
-        return _postponed(item, "held", verdict.code or "held", max(row.due, now), tries=0)
+        return _postponed(item, "held", verdict.code or "held", now, tries=0)
     ambiguous = row.ambiguous + item.ambiguous
     if destination.adapter.counts_repeats and ambiguous >= AMBIGUOUS_TRIES:
         return Ended(row.id, "failed", "outcome_unknown", item.tried)
@@ -140,13 +147,13 @@ async def write(
     async with database.transaction() as connection:
         mine = await outbox.end(connection, app, destination.platform, lease, ended)
         gone = [one for one in ended if one.id in mine]
-        later = await outbox.postpone(connection, app, lease, postponed)
+        later = await outbox.postpone(connection, app, lease, postponed, now)
         await outbox.record_attempts(
             connection,
             app,
             [attempt for item in items if item.row.id in mine or item.row.id in later for attempt in item.attempts],
         )
-        await stats_store.add(connection, app, _counts(destination.name, items, gone, now), now)
+        await stats_store.add(connection, app, _counts(destination.name, items, gone, now))
     return Settled(ended=len(mine), postponed=len(later), stale=len(items) - len(mine) - len(later))
 
 

@@ -113,6 +113,8 @@ def decide(
     considered: list[Considered] = []
     for method in Method:
         tier = [candidate for candidate in candidates if candidate.method is method]
+        if not tier:
+            continue
         usable: list[Candidate] = []
         for candidate in tier:
             why_not = _why_not(candidate, occurred_at, rules)

@@ -40,7 +40,12 @@ router = APIRouter(tags=["Events"])
                                 "type": "object",
                                 "required": ["events"],
                                 "properties": {
-                                    "events": {"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": {}}
+                                    "events": {
+                                        "type": "array",
+                                        "minItems": 1,
+                                        "maxItems": MAX_BATCH,
+                                        "items": {"$ref": "#/components/schemas/EventIn"},
+                                    }
                                 },
                             },
                         ]

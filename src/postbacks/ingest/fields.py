@@ -9,7 +9,15 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from postbacks.domain.model import Consent
 from postbacks.domain.money import is_currency
@@ -24,7 +32,8 @@ _UNIX = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,9})?")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 _FINEST = Decimal("0.000001")
 _NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What is not text for a person: controls, line separators, and halves of a character (which no UTF-8 can hold)."""
 
 
 class Input(BaseModel):
@@ -165,7 +174,16 @@ class ConsentIn(Input):
         return Consent(self.attribution, self.postbacks, self.ad_personalization)
 
 
-Time = Annotated[datetime, BeforeValidator(parse_time)]
+Time = Annotated[
+    datetime,
+    BeforeValidator(parse_time),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}],
+            "description": "RFC 3339, or Unix seconds",
+        }
+    ),
+]
 Amount = Annotated[Decimal, BeforeValidator(_amount)]
 Currency = Annotated[str, StringConstraints(strip_whitespace=True, max_length=3), AfterValidator(_currency)]
 EventName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]

@@ -91,10 +91,10 @@ class Batch:
 
     async def write(self, connection: Connection) -> None:
         if self.open:
-            await outbox.insert(connection, self.app.name, self.open)
+            await outbox.insert(connection, self.app.name, self.open, self.now)
         if self.ended:
             await outbox.insert_ended(connection, self.app.name, self.ended, self.now)
-        await stats_store.add(connection, self.app.name, self.counts, self.now)
+        await stats_store.add(connection, self.app.name, self.counts)
 
 
 def record(
@@ -155,4 +155,4 @@ def _match_json(decision: Decision, platforms: Sequence[str], suppressed: str | 
 def _not_sent_json(planned: Plan) -> str | None:
     if not planned.not_sent:
         return None
-    return orjson.dumps([[one.destination, one.platform, one.reason.value] for one in planned.not_sent]).decode()
+    return orjson.dumps([(one.destination, one.platform, one.reason) for one in planned.not_sent]).decode()

@@ -88,9 +88,7 @@ async def register(service: Ingest, app: App, visit: Visit) -> str:
     addresses: Sequence[AddressHashes] = ()
     visitor_id = visit.visitor_id
     async with service.database.transaction() as connection:
-        if visit.user_id is not None and await event_store.erased(
-            connection, app.name, [app.user_key(visit.user_id)]
-        ):
+        if visit.user_id is not None and await event_store.erased(connection, app.name, [app.user_key(visit.user_id)]):
             # An erased player is refused: not even the click is kept.
             return visitor_id or secrets.token_urlsafe(18)
         if keys:

@@ -56,6 +56,8 @@ class Resolver:
             for index in pending:
                 if find == self._by_user:
                     self._add_links(index, facts[index])
+                if not self._candidates[index]:
+                    continue
                 decisions[index] = self._decide(facts[index], self._candidates[index])
                 self._note_links(facts[index], decisions[index])
         for index in order:

@@ -205,9 +205,9 @@ class _Transaction:
         )
         fresh = [index for index in unique if events[index].key in taken]
         outcomes: dict[int, Outcome] = {}
-        rest = [index for index in range(len(events)) if index not in set(fresh)]
-        if not rest:
+        if len(fresh) == len(events):
             return fresh, outcomes
+        rest = sorted(set(range(len(events))).difference(fresh))
         there = await event_store.known(self._connection, self._app.name, {events[index].key for index in rest})
         rows = await event_store.by_ids(
             self._connection, self._app.name, {known.event for known in there.values()} - set(identifiers)

@@ -178,7 +178,20 @@ async def find(service: Ops, principal: Principal, delivery_id: str) -> tuple[Ap
     raise NotFound(f"There is no delivery {delivery_id[:80]!r}.")
 
 
-@router.post("/replay", summary="Send again what ended without success")
+_REPLAY: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "filter": {"type": "object", "properties": {name: {"type": "string"} for name in FILTERS}},
+        "dry_run": {"type": "boolean", "default": False},
+    },
+}
+
+
+@router.post(
+    "/replay",
+    summary="Send again what ended without success",
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _REPLAY}}}},
+)
 async def replay_deliveries(request: Request) -> Response:
     """`{"filter": {…}, "dry_run": bool}`: the filter takes the names of `GET /v1/deliveries`.
 

@@ -98,5 +98,5 @@ async def _reopen(
         if row.id in moved and row.updated_at is not None:
             # Counted where it ended; what becomes of it now is counted anew.
             counts[Count(minute_of(row.updated_at), row.destination, row.status, row.reason or "")] -= 1
-    await stats.add(connection, app.name, counts, now)
+    await stats.add(connection, app.name, counts)
     return len(moved)

@@ -10,6 +10,7 @@ from postbacks.domain.model import Verdict
 from postbacks.outbound.http import Sender
 from postbacks.outbound.masking import Mask
 from postbacks.outbound.tokens import Tokens
+from postbacks.platforms.answer_table import failed_check
 from postbacks.platforms.base import CheckResult
 
 
@@ -22,7 +23,8 @@ async def check(
     token = await tokens.token(destination)
     mask = Mask(destination.target.credentials, destination.target.options)
     if isinstance(token, Verdict):
-        return CheckResult(False, token.code, mask(token.message) or "", token.remedy)
+        refused = failed_check(token)
+        return CheckResult(False, refused.code, mask(refused.message) or "", refused.remedy)
     request = destination.adapter.check_request(destination.target, clock(), token)
     if request is None:
         return CheckResult(

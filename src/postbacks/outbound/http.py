@@ -99,9 +99,12 @@ class Sender:
 
     def __init__(self, allowed: Sequence[IPv4Network | IPv6Network], connections: int) -> None:
         self._allowed = allowed
-        self._platforms = self._session(aiohttp.TCPConnector(limit=connections, ttl_dns_cache=60))
+        # Bounded per host and not over all: a request must not wait for a connection behind a platform that hangs.
+        self._platforms = self._session(aiohttp.TCPConnector(limit=0, limit_per_host=connections, ttl_dns_cache=60))
         self._webhooks = self._session(
-            aiohttp.TCPConnector(limit=connections, resolver=PublicResolver(allowed), use_dns_cache=False)
+            aiohttp.TCPConnector(
+                limit=0, limit_per_host=connections, resolver=PublicResolver(allowed), use_dns_cache=False
+            )
         )
 
     @staticmethod

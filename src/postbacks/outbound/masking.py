@@ -27,7 +27,8 @@ def is_public(name: str) -> bool:
 
 
 _SECRET_NAME = re.compile(r"token|secret|key|password|passwd|auth|sig", re.IGNORECASE)
-_PAIR = re.compile(r"""([\w.-]+)["']?\s*[=:]\s*["']?([^"'&\s,{}]+)""")
+_PAIR = re.compile(r"""([\w.-]+)["']?\s*[=:]\s*["']?(?=([^"'&\s,{}]+))""")
+"""A name and its value. The value is only looked at: what follows `https:` or a port holds further pairs."""
 PUBLIC_HEADERS = frozenset({"accept", "content-type", "user-agent"})
 """Headers of a webhook that may be shown."""
 _NO_SECRET = re.compile(r"\{[a-z_]+\}|\s+")

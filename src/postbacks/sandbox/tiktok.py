@@ -10,7 +10,7 @@ import orjson
 from postbacks.sandbox.base import Fault, Reply, Seen, Simulator, Stored
 from postbacks.sandbox.tiktok_errors import FAULTS, OK, PARTIAL, Refusal, no_permission, parameter
 from postbacks.sandbox.tiktok_events import Context, Event, first_refusal, warnings_of
-from postbacks.sandbox.tiktok_request import REQUEST_RULES, Call
+from postbacks.sandbox.tiktok_request import REQUEST_RULES, Call, rule_9
 
 DEDUP_SECONDS = 48 * 3600
 DEMO_ACCESS = "sandbox-tiktok-token"
@@ -96,10 +96,10 @@ class TikTokSimulator(Simulator):
         call = Call(seen)
         for request_rule in REQUEST_RULES:
             refusal = request_rule(call, self.switches)
+            if refusal is None and request_rule is rule_9 and fault is not None and fault.kind == "wrong_permission":
+                refusal = no_permission(call.source_id)
             if refusal is not None:
                 return refusal
-        if fault is not None and fault.kind == "wrong_permission":
-            return no_permission(call.source_id)
         # Rule 27.
         test_code = call.params.get("test_event_code", "")
         if not isinstance(test_code, str):

@@ -102,16 +102,21 @@ def open_from(row: Mapping[str, Any]) -> OpenDelivery:
     return OpenDelivery(**{name: row[name] for name in OpenDelivery.__dataclass_fields__})
 
 
-async def insert(connection: Connection, app: str, rows: Sequence[OpenDelivery]) -> None:
-    """Adds planned deliveries, in the transaction of their events."""
+async def insert(connection: Connection, app: str, rows: Sequence[OpenDelivery], now: datetime) -> None:
+    """Adds planned deliveries, in the transaction of their events.
+
+    `now` is the time by the clock that `due` was reckoned with. Only the wait between the two counts: when something
+    is due is decided by PostgreSQL's clock alone, so that a machine whose clock is wrong delays and hurries nothing.
+    """
     await connection.execute(
         "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, status, reason) "
-        "SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], "
-        "$7::uuid[], $8::text[], $9::text[])",
+        "SELECT $1, v.id, v.destination, now() + v.wait, v.deadline, v.created_at, v.click, v.status, v.reason "
+        "FROM unnest($2::uuid[], $3::text[], $4::interval[], $5::timestamptz[], $6::timestamptz[], $7::uuid[], "
+        "$8::text[], $9::text[]) AS v(id, destination, wait, deadline, created_at, click, status, reason)",
         app,
         [row.id for row in rows],
         [row.destination for row in rows],
-        [row.due for row in rows],
+        [row.due - now for row in rows],
         [row.deadline for row in rows],
         [row.created_at for row in rows],
         [row.click for row in rows],
@@ -222,22 +227,27 @@ async def end(connection: Connection, app: str, platform: str, lease: UUID, rows
     return {row["id"] for row in moved}
 
 
-async def postpone(connection: Connection, app: str, lease: UUID, rows: Sequence[Postponed]) -> set[UUID]:
-    """Sets a later time for deliveries, if the lease is still ours. Returns those that it was ours for."""
+async def postpone(
+    connection: Connection, app: str, lease: UUID, rows: Sequence[Postponed], now: datetime
+) -> set[UUID]:
+    """Sets a later time for deliveries, if the lease is still ours. Returns those that it was ours for.
+
+    `now` as for `insert`.
+    """
     if not rows:
         return set()
     updated = await connection.fetch(
-        "UPDATE outbox o SET status = v.status, reason = v.reason, due = v.due, attempts = v.attempts, tries = v.tries, tried_at = v.tried_at, "
+        "UPDATE outbox o SET status = v.status, reason = v.reason, due = now() + v.wait, attempts = v.attempts, tries = v.tries, tried_at = v.tried_at, "
         "ambiguous = v.ambiguous, alone = v.alone, reference = v.reference, reference_index = v.reference_index, "
-        "lease = NULL, lease_until = NULL FROM unnest($2::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::int2[], "
-        "$8::int2[], $9::int2[], $10::bool[], $11::text[], $12::int[], $13::timestamptz[]) AS v(id, status, reason, due, attempts, tries, "
+        "lease = NULL, lease_until = NULL FROM unnest($2::uuid[], $4::text[], $5::text[], $6::interval[], $7::int2[], "
+        "$8::int2[], $9::int2[], $10::bool[], $11::text[], $12::int[], $13::timestamptz[]) AS v(id, status, reason, wait, attempts, tries, "
         "ambiguous, alone, reference, reference_index, tried_at) WHERE o.app_id = $1 AND o.id = v.id AND o.lease = $3 RETURNING o.id",
         app,
         [row.id for row in rows],
         lease,
         [row.status for row in rows],
         [row.reason for row in rows],
-        [row.due for row in rows],
+        [row.due - now for row in rows],
         [row.attempts for row in rows],
         [row.tries for row in rows],
         [row.ambiguous for row in rows],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from postbacks.domain import ids
 from postbacks.domain.delays import NO_DELAY
 from postbacks.store.database import Connection
 
@@ -31,13 +31,13 @@ def minute_of(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
-async def add(connection: Connection, app: str, counts: Mapping[Count, int], now: datetime) -> None:
+async def add(connection: Connection, app: str, counts: Mapping[Count, int]) -> None:
     """Adds to the counts (a negative number takes back what was counted before)."""
     rows = [(count, n) for count, n in counts.items() if n]
     if not rows:
         return
-    # The upper half of a fresh id is unique among all writers of this minute.
-    part = ids.new_id(now).int >> 65 & 0x7FFFFFFFFFFFFFFF
+    # Random, not timed: two processes that commit in the same millisecond must not get the same one. 0 is the merged row.
+    part = 1 + secrets.randbelow(2**63 - 1)
     await connection.execute(
         "INSERT INTO stats (app_id, minute, destination, status, reason, delay, part, n) "
         "SELECT $1, v.minute, v.destination, v.status, v.reason, v.delay, $7, v.n FROM unnest($2::timestamptz[], "

@@ -168,6 +168,7 @@ class Scene:
 
     service: Service
     app: str
+    bought: int = 0
 
     def simulator(self, case: Case | str) -> Simulator:
         name = case if isinstance(case, str) else case.platform
@@ -224,8 +225,14 @@ class Scene:
         await self.service.click(user_id=user, **body)
 
     async def buy(self, **body: Any) -> dict[str, Any]:
-        """A purchase of the player; returns its only delivery."""
-        event = await self.service.event("purchase", **{"user_id": "p1", "value": 4.99, "currency": "EUR", **body})
+        """A purchase of the player; returns its only delivery.
+
+        Each has a second of its own: the Google Ads API counts one conversion per click, action and second.
+        """
+        self.bought += 1
+        at = time.time() - 500 + self.bought
+        facts = {"user_id": "p1", "value": 4.99, "currency": "EUR", "occurred_at": at, **body}
+        event = await self.service.event("purchase", **facts)
         assert len(event["deliveries"]) == 1, event
         return event["deliveries"][0]
 

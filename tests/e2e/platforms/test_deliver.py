@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.e2e.platform_cases import META, PLATFORM_CASES, SINK_BODY, TIKTOK, Case, Scene, ids_of
+from tests.e2e.platforms.cases import META, PLATFORM_CASES, SINK_BODY, TIKTOK, Case, Scene, ids_of
 from tests.support.service import CLICKS
 
 
