@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,7 @@ async def run(
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         ready = asyncio.create_task(server.ready.wait())
         await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
+    _calm_collector()
     started(f"http://{_shown(runtime.settings.host)}:{port}")
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait([waiting, *background, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
@@ -77,6 +79,14 @@ async def run(
         for task in background:
             with suppress(asyncio.CancelledError):
                 await task
+
+
+def _calm_collector() -> None:
+    """Lets the cycle collector run seldom. What batches of events leave behind has no cycles, but with Python's
+    defaults each batch makes it walk all modules anew: a fifth of the time of ingest, by profile."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class _Server(uvicorn.Server):

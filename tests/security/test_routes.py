@@ -84,10 +84,10 @@ def filled(path: str, values: Mapping[str, str]) -> str:
 BODY = {
     "name": "install",
     "event_name": "install",
-    "user_id": "victim-player",
-    "visitor_id": "victim-visitor",
-    "event_id": "victim-event",
-    "click_ids": {"fbclid": "VictimClick"},
+    "user_id": "own-player",
+    "visitor_id": "own-visitor",
+    "event_id": "own-event",
+    "click_ids": {"fbclid": "OwnClick"},
     "platform": "meta",
     "filter": {"app": "victim"},
 }
@@ -159,15 +159,13 @@ async def test_the_key_of_another_app_sees_and_changes_nothing(known: Known, que
             assert answer.status_code == 403, (method, path, answer.status_code)
         elif query and path.startswith("/v1/") and "{delivery_id}" not in path:
             assert answer.status_code == 403, (method, path, answer.status_code, answer.text[:200])
-        if answer.status_code < 300 and (path in CLICKS or path == "/v1/events" or path.endswith("/measure")):
-            continue  # it writes into its own app, under whatever names it likes
         nothing_shown(known, answer, path)
     assert await dump(known) == before
 
 
 @pytest.mark.parametrize("name", ["delivery_id", "event_id", "user_id"])
 async def test_ids_of_another_app_are_not_found(known: Known, name: str) -> None:
-    found = [(m, p) for m, p in routes(known.service.runtime) if "{%s}" % name in p and p.startswith("/v1/")]
+    found = [(m, p) for m, p in routes(known.service.runtime) if "{%s" % name in p and p.startswith("/v1/")]
     assert found
     for method, path in found:
         answer = await call(known, method, path, known.other["secret_key"])

@@ -51,7 +51,7 @@ class Seeder:
         self._players_ms = 0
 
     async def players(self) -> None:
-        """The players, each tied to a click of yesterday."""
+        """The players, each with a click of an hour ago and an install that was matched to it."""
         self._players_ms = int(datetime.now(UTC).timestamp() * 1000) - 3_600_000
         await self._connection.execute(
             "INSERT INTO clicks (app_id, id, click_key, type, value, visitor_id, clicked_at, url, user_agent) "
@@ -64,8 +64,9 @@ class Seeder:
             PLAYERS,
         )
         await self._connection.execute(
-            "INSERT INTO players (app_id, user_id, click, confidence) "
-            f"SELECT $1, 'p-' || n, {_id('$2::bigint', 'n')}, 'high' FROM generate_series(0, $3::bigint - 1) AS n",
+            "INSERT INTO players (app_id, user_id, click, confidence, since, until) "
+            f"SELECT $1, 'p-' || n, {_id('$2::bigint', 'n')}, 'high', now() - interval '50 minutes', "
+            "now() + interval '29 days' FROM generate_series(0, $3::bigint - 1) AS n",
             APP,
             self._players_ms,
             PLAYERS,

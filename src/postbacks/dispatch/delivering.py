@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from postbacks.catalog import Destination
 from postbacks.domain.model import Conversion, Kind, Verdict
@@ -79,6 +80,8 @@ class Delivery:
         self._may_send = may_send
         self._observe = observe
         self._mask = Mask(destination.target.credentials, destination.target.options)
+        # Hundreds of deliveries share one URL and one answer.
+        self._mask_shared = lru_cache(maxsize=8)(self._mask)
         self._refused_token: str | None = None
         self.health = Health()
 
@@ -239,11 +242,11 @@ class Delivery:
             http_status=answer.status if isinstance(answer, Response) else None,
             verdict=verdict.kind.value,
             code=verdict.code or None,
-            message=self._mask(verdict.message, personal) or None,
+            message=self._mask_shared(verdict.message, personal) or None,
             method=request.method,
-            url=self._mask(request.url, personal),
+            url=self._mask_shared(request.url, personal),
             request=self._mask(part, personal),
-            response=self._mask(response, personal),
+            response=self._mask_shared(response, personal),
         )
 
 

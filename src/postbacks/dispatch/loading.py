@@ -25,12 +25,13 @@ async def load(
     connection: Connection, vault: Vault, app: App, destination: Destination, rows: Sequence[OpenDelivery]
 ) -> tuple[list[Item], list[Item]]:
     """Items that can be sent, and items that already have a verdict because something they need is gone."""
-    events = await event_store.by_ids(connection, app.name, {ids.event_of(row.id) for row in rows})
+    event_ids = [ids.event_of(row.id) for row in rows]
+    events = await event_store.by_ids(connection, app.name, set(event_ids))
     clicks = await click_store.by_ids(connection, app.name, {row.click for row in rows})
     ready: list[Item] = []
     done: list[Item] = []
-    for row in rows:
-        event = events.get(ids.event_of(row.id))
+    for row, event_id in zip(rows, event_ids, strict=True):
+        event = events.get(event_id)
         click, sealed = clicks.get(row.click, (None, None))
         if event is None or click is None:
             done.append(_gone(row, "event_gone" if event is None else "click_gone"))

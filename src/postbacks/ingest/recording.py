@@ -15,7 +15,7 @@ from postbacks.domain import ids
 from postbacks.domain.consent import may_match, may_send
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Consent
-from postbacks.domain.planning import Plan, plan
+from postbacks.domain.planning import NotSent, Plan, plan
 from postbacks.store import outbox
 from postbacks.store import stats as stats_store
 from postbacks.store.database import Connection
@@ -56,6 +56,8 @@ class Batch:
     open: list[OpenDelivery] = field(default_factory=list)
     ended: list[tuple[OpenDelivery, str, Ended]] = field(default_factory=list)
     counts: Counter[Count] = field(default_factory=Counter)
+    not_sent: Counter[tuple[str, NotSent]] = field(default_factory=Counter)
+    """By destination and reason; apart from `counts`, because every event adds to it several times."""
 
     def add(self, event: UUID, recorded: Recorded) -> list[PlannedDelivery]:
         """Adds an event's deliveries; returns them for the answer."""
@@ -85,16 +87,17 @@ class Batch:
         return planned
 
     def count_not_sent(self, omitted: Plan, n: int) -> None:
-        minute = minute_of(self.now)
         for one in omitted.not_sent:
-            self.counts[Count(minute, one.destination, "not_sent", one.reason.value)] += n
+            self.not_sent[one.destination, one.reason] += n
 
     async def write(self, connection: Connection) -> None:
         if self.open:
             await outbox.insert(connection, self.app.name, self.open, self.now)
         if self.ended:
             await outbox.insert_ended(connection, self.app.name, self.ended, self.now)
-        await stats_store.add(connection, self.app.name, self.counts)
+        minute = minute_of(self.now)
+        omitted = {Count(minute, name, "not_sent", reason.value): n for (name, reason), n in self.not_sent.items()}
+        await stats_store.add(connection, self.app.name, {**self.counts, **omitted})
 
 
 def record(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from postbacks.catalog import App
 from postbacks.domain import ids
+from postbacks.domain.consent import may_send, narrower
 from postbacks.errors import Conflict
 from postbacks.ops.service import Ops
 from postbacks.store import clicks as click_store
@@ -36,7 +37,8 @@ async def retry_one(service: Ops, app: App, row: DeliveryRow) -> None:
             sendable = await _sendable(connection, app, [row], service.clock())
             if not sendable:
                 raise Conflict(
-                    "The delivery cannot be sent any more: its event or destination is gone, or it is too old."
+                    "The delivery cannot be sent any more: its event or destination is gone, consent is missing, or it is "
+                    "too old."
                 )
             await _reopen(connection, app, [row], sendable, service.clock())
     service.wake()
@@ -80,6 +82,9 @@ async def _sendable(
         click = clicks.get(row.click)
         destination = app.destinations.get(row.destination)
         if event is None or click is None or destination is None or destination.broken:
+            continue
+        consent = narrower(click[0].consent, event.consent)
+        if not may_send(consent, require_consent=app.rules.require_consent):
             continue
         deadline = destination.deadline(occurred_at=event.occurred_at, clicked_at=click[0].clicked_at)
         if deadline > now:

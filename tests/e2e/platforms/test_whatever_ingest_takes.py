@@ -1,0 +1,133 @@
+"""Whatever ingest accepts is stored by every platform, or ends as skipped or expired with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from postbacks.domain.money import MINOR_UNITS, rounded
+from tests.e2e.platforms.cases import GOOGLE, GOOGLE_ADS, META, REDDIT, TIKTOK, X_BY_OAUTH, Scene, X
+
+DAY = 86_400.0
+EVENTS = 12
+EXAMPLES = 40
+DESTINATIONS = {case.id: case for case in (META, GOOGLE, GOOGLE_ADS, TIKTOK, REDDIT, X, X_BY_OAUTH)}
+SAFE = "ABCDEFabcdef0123456789-_"
+
+_AMOUNTS = st.sampled_from(["0", "1e12", "0.30000000000000004", "0.005", "0.0049999", "1", "4.99", "999999999.999"])
+_MONEY = st.tuples(_AMOUNTS, st.sampled_from(["JPY", "KWD", "CLF", "EUR", "usd", *sorted(MINOR_UNITS)]))
+_AGES = st.sampled_from([-599.0, -300.0, 0.0, 1.0, 6.99 * DAY, 7 * DAY - 90, 7.01 * DAY, 30.1 * DAY, 89.99 * DAY])
+_CLICK = st.one_of(
+    st.text(SAFE, min_size=10, max_size=60),
+    st.text(SAFE, min_size=2000, max_size=2000),
+    st.text(min_size=1, max_size=40).filter(lambda text: text.strip() == text and text.isprintable()),
+    st.sampled_from(["fb.1.1700000000000.AbCd_1", "fb.1.x", ".", "{click_id}", "0" * 64, "a.b", "%2F+ "]),
+)
+_EVENT = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["install", "purchase", "registration", "level_up", "subscribe"]),
+        "age": _AGES,
+        "money": st.none() | _MONEY,
+        "click": _CLICK,
+        "click_age": st.sampled_from([0.5, 60.0, DAY, 0.05 * DAY]),
+        "properties": st.sampled_from([{}, {"level": 7}, {"level": "x"}, {"level": 1e300}, {"level": True}]),
+        "consent": st.sampled_from([{}, {"postbacks": True}, {"ad_personalization": False}]),
+    }
+)
+
+
+async def test_whatever_ingest_takes_is_stored_or_has_a_reason(scene: Scene) -> None:
+    named = {"install": {"name": "Größe 🎮🚀"}, "purchase": {"name": "Purchase"}, "level_up": {"name": "🎉"}}
+    for name, case in DESTINATIONS.items():
+        events = named if case.platform in ("meta", "tiktok", "reddit") else scene.body(case)["events"]
+        await scene.put(case, name, events=events)
+    await scene.put_body(_hook(scene), "webhook")
+    loop = asyncio.get_running_loop()
+    batches: list[list[Mapping[str, Any]]] = []
+
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(st.lists(_EVENT, min_size=EVENTS, max_size=EVENTS))
+    def collect(events: list[Mapping[str, Any]]) -> None:
+        batches.append(events)
+        _run(loop, _check(scene, len(batches), events))
+
+    # Hypothesis is synchronous: it runs in a thread of its own, the service in this one.
+    await asyncio.to_thread(collect)
+    assert len(batches) >= EXAMPLES
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run_coroutine_threadsafe(work, loop).result(60)
+
+
+def _hook(scene: Scene) -> dict[str, Any]:
+    url = f"{scene.service.sandbox.url}/sink/{{event_name}}?c={{click_id}}&v={{value}}&t={{occurred_at}}"
+    return {
+        "platform": "webhook",
+        "credentials": {},
+        "options": {"url": url, "body": {"event_id": "{event_id}", "value": "{value}", "click": "{click_id}"}},
+        "events": {"*": {}, "install": {"name": "Größe 🎮🚀"}},
+    }
+
+
+async def _check(scene: Scene, batch: int, events: list[Mapping[str, Any]]) -> None:
+    now = time.time()
+    wanted: dict[str, Mapping[str, Any]] = {}
+    bodies = []
+    for number, event in enumerate(events):
+        occurred = now - event["age"]
+        event_id = f"b{batch}-{number}"
+        # No two share a click: Google Ads counts one conversion per click, action and second.
+        click = event["click"]
+        clicks = {name: click for name in ("fbclid", "gclid", "ttclid", "rdt_cid", "twclid")}
+        for name, value in clicks.items():
+            body = {"click_ids": {name: value}, "clicked_at": min(occurred, now) - event["click_age"]}
+            answer = await scene.service.game.post("/v1/clicks", json={**body, "url": "https://game.example/lp"})
+            assert answer.status_code == 202, answer.text
+        body = {"name": event["name"], "event_id": event_id, "occurred_at": occurred, "click_ids": clicks}
+        if event["money"]:
+            body["value"], body["currency"] = event["money"]
+        bodies.append({**body, "properties": event["properties"], "consent": event["consent"]})
+        wanted[event_id] = bodies[-1]
+    answer = await scene.batch(bodies)
+    assert answer["rejected"] == 0, answer
+
+    for event_id, body in wanted.items():
+        await _outcome(scene, event_id, body)
+
+
+async def _outcome(scene: Scene, event_id: str, body: Mapping[str, Any]) -> None:
+    shown = (await scene.service.game.get(f"/v1/events/{event_id}")).json()
+    left_out = {one["destination"]: one["reason"] for one in shown["not_sent"]}
+    sent = {one["destination"]: one["id"] for one in shown["deliveries"]}
+    assert left_out.keys() | sent.keys() == {*DESTINATIONS, "webhook"}
+    # The same click ID can have come with another event of the batch, after this one.
+    assert set(left_out.values()) <= {"unmapped", "no_click_id"}
+    for destination, identifier in sent.items():
+        delivery = await scene.service.settled(identifier, "delivered", "skipped", "expired", "failed")
+        log = delivery["attempt_log"]
+        assert delivery["status"] != "failed", (destination, body, delivery["reason"], log[-1:])
+        if delivery["status"] != "delivered":
+            assert delivery["reason"], (destination, delivery)
+            continue
+        case = DESTINATIONS.get(destination)
+        if case is None:
+            continue
+        simulator = scene.simulator(case)
+        stored = [one for one in simulator.received() if one["key"] == delivery["idempotency_key"]]
+        if not stored and log[-1]["code"] in ("CLICK_CONVERSION_ALREADY_EXISTS", "DUPLICATE_GCLID"):
+            continue
+        assert len(stored) == 1, (destination, body, log[-1:])
+        value = stored[0]["value"]
+        if value is not None:
+            exact = rounded(Decimal(body["value"]), body["currency"].upper())
+            assert Decimal(str(value)) == exact, (destination, body)
+            assert stored[0]["currency"] == body["currency"].upper()
