@@ -11,10 +11,9 @@ from postbacks.admin import apps as admin_apps
 from postbacks.admin import destinations as admin_destinations
 from postbacks.dashboard_source import DashboardSource
 from postbacks.ingest import clicks, events, tracks
-from postbacks.ops import deliveries, health, statistics
+from postbacks.ops import deliveries, health, statistics, users
 from postbacks.ops import events as ops_events
 from postbacks.ops.dashboard.pages import dashboard_router
-from postbacks.privacy import users
 from postbacks.runtime import Runtime
 from postbacks.snippet import serving
 from postbacks.web import openapi, problems

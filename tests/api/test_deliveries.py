@@ -220,7 +220,7 @@ async def test_stats_count_per_destination_status_and_bucket(game: Game) -> None
     await game.to("meta")
     await game.click(user_id="u")
     for name in ("install", "login"):
-        await game.event(name, user_id=name == "install" and "u" or "nobody")
+        await game.event(name, user_id=(name == "install" and "u") or "nobody")
     await eventually(lambda: game.deliveries(status="delivered"), lambda items: len(items) == 1)
     span = {"from": str(time.time() - DAY), "to": str(time.time() + 60)}
     for bucket in ("minute", "hour", "day"):

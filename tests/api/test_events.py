@@ -255,7 +255,7 @@ async def test_tracks_events(game: Game, path: str, form: bool) -> None:
 
 
 async def test_a_database_that_is_gone_is_503_with_retry_after(game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
-    from postbacks.store import events as event_store  # noqa: PLC0415
+    from postbacks.store import events as event_store
 
     async def gone(*_: Any) -> None:
         raise ConnectionResetError

@@ -115,7 +115,6 @@ async def test_no_case_breaks_the_service(database_url: str) -> None:
         growth = memory.memory_info().rss - before
         statuses: Counter[int] = sum((fuzzer.statuses for fuzzer in fuzzers), Counter())
         wrong = [line for fuzzer in fuzzers for line in fuzzer.wrong]
-        print(f"{sum(statuses.values())} cases over {len(operations)} operations: {dict(sorted(statuses.items()))}")
         assert not wrong, "\n".join(wrong[:10])
         assert sum(statuses.values()) >= EXAMPLES * len(operations) * 0.5
         assert sum(n for status, n in statuses.items() if status < 300) > 100, statuses

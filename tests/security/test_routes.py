@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import iter_route_contexts
 
 from postbacks.app import build_app
 from tests.support import database, service
@@ -76,7 +76,7 @@ def routes(runtime: Any) -> list[tuple[str, str]]:
 
 def filled(path: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
-        path = path.replace("{%s}" % name, value).replace("{%s:path}" % name, value)
+        path = path.replace(f"{{{name}}}", value).replace(f"{{{name}:path}}", value)
     assert "{" not in path, path
     return path
 
@@ -165,7 +165,7 @@ async def test_the_key_of_another_app_sees_and_changes_nothing(known: Known, que
 
 @pytest.mark.parametrize("name", ["delivery_id", "event_id", "user_id"])
 async def test_ids_of_another_app_are_not_found(known: Known, name: str) -> None:
-    found = [(m, p) for m, p in routes(known.service.runtime) if "{%s" % name in p and p.startswith("/v1/")]
+    found = [(m, p) for m, p in routes(known.service.runtime) if f"{{{name}" in p and p.startswith("/v1/")]
     assert found
     for method, path in found:
         answer = await call(known, method, path, known.other["secret_key"])
@@ -200,5 +200,3 @@ async def dump(known: Known) -> list[tuple[str, list[str]]]:
             )
             found.append((table, [row["row"] for row in rows]))
     return found
-
-

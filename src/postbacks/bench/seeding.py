@@ -128,8 +128,8 @@ class Seeder:
                 f"{_platform('n', list(PLATFORMS))}, 'delivered', 1, md5('h' || n)::uuid, {moment}, {moment}, {moment} "
                 "FROM generate_series($4::bigint, $5::bigint - 1) AS n",
                 "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, http_status, verdict, "
-                f"method, url, request, response) SELECT $1, {_id(when, 'n', '01')}, 1, {moment}, 120, 200, 'delivered', "
-                "'POST', 'https://platform.example/events', repeat('x', 300), '{\"ok\":true}' "
+                f"method, url, request, response) SELECT $1, {_id(when, 'n', '01')}, 1, {moment}, 120, 200, "
+                "'delivered', 'POST', 'https://platform.example/events', repeat('x', 300), '{\"ok\":true}' "
                 "FROM generate_series($4::bigint, $5::bigint - 1) AS n",
             ):
                 await self._connection.execute(statement, APP, newest, first, start, end, max(count, 1))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+import structlog
+
 from postbacks.catalog import Destination
 from postbacks.domain.model import Conversion, Kind, Verdict
 from postbacks.outbound.http import Sender
@@ -20,6 +22,8 @@ from postbacks.outbound.masking import Mask
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
 from postbacks.store.outbox import AttemptRow, OpenDelivery
+
+log = structlog.get_logger(__name__)
 
 RESENDS = 25
 """Rounds of splitting and re-sending inside one claim. Halving 2,000 events needs 11; the rest goes on later."""
@@ -112,9 +116,12 @@ class Delivery:
         if isinstance(token, Verdict):
             self._no_token(items, token, now)
             return []
-        built = self._destination.adapter.build(
-            self._destination.target, [item.conversion for item in items], now, token
-        )
+        try:
+            built = self._destination.adapter.build(
+                self._destination.target, [item.conversion for item in items], now, token
+            )
+        except Exception as error:
+            return self._bug(items, error, "build")
         for one in built.unsendable:
             items[one.position].verdict = one.verdict
         results = await asyncio.gather(*(self._request(prepared, items, token) for prepared in built.prepared))
@@ -139,7 +146,10 @@ class Delivery:
                 prepared.request, seconds=adapter.max_wait.total_seconds(), public_only=adapter.public_only
             )
             seconds = time.perf_counter() - started
-        verdicts = _isolated_holds(adapter.read(self._destination.target, prepared, answer, self._clock()))
+        try:
+            verdicts = _isolated_holds(adapter.read(self._destination.target, prepared, answer, self._clock()))
+        except Exception as error:
+            return self._bug(mine, error, "read")
         kind = verdicts[0].kind.value if verdicts else "none"
         self._observe(self._destination.platform, kind, seconds, len(mine))
         for item, verdict, part in zip(mine, verdicts, prepared.parts, strict=True):
@@ -189,6 +199,27 @@ class Delivery:
             self.health.trouble = verdicts[0]
         elif not self.health.stop:
             self.health.answered = True
+
+    def _bug(self, items: list[Item], error: Exception, step: str) -> list[list[Item]]:
+        """An adapter that breaks on one conversion must not keep the others: each is tried alone, and stays visible.
+
+        It is retried, because the next version may do better, until the retries are exhausted.
+        """
+        log.error(
+            "adapter.failed", platform=self._destination.platform, step=step, error=type(error).__name__, exc_info=True
+        )
+        if step == "build" and len(items) > 1:
+            half = len(items) // 2
+            return [items[:half], items[half:]]
+        for item in items:
+            item.verdict = Verdict(
+                Kind.RETRY,
+                code="internal_error",
+                message=f"Postbacks could not {step} this one: {type(error).__name__}. The log has the details.",
+                remedy="Report it with the log; retry the delivery after an upgrade.",
+                ambiguous=step == "read",
+            )
+        return []
 
     def _no_token(self, items: Iterable[Item], verdict: Verdict, now: datetime) -> None:
         """The token endpoint's answer is a try of every item: the operator sees why nothing went out."""

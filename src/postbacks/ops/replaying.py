@@ -37,8 +37,8 @@ async def retry_one(service: Ops, app: App, row: DeliveryRow) -> None:
             sendable = await _sendable(connection, app, [row], service.clock())
             if not sendable:
                 raise Conflict(
-                    "The delivery cannot be sent any more: its event or destination is gone, consent is missing, or it is "
-                    "too old."
+                    "The delivery cannot be sent any more: its event or destination is gone, consent is missing, "
+                    "or it is too old."
                 )
             await _reopen(connection, app, [row], sendable, service.clock())
     service.wake()

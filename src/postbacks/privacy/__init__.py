@@ -1,1 +1,1 @@
-"""Addresses as keyed hashes, erasure, export."""
+"""Addresses as keyed hashes."""

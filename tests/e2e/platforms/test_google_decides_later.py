@@ -52,7 +52,7 @@ async def test_each_event_has_an_outcome_of_its_own(scene: Scene, indices: bool 
     await eventually(outcomes, lambda found: found == OUTCOMES)
     stored = scene.simulator(GOOGLE).received()
     assert {one["click_id"] for one in stored} == {click for click in OUTCOMES if "good" in click}
-    (young,) = [one for one in await scene.service.deliveries(status="retrying")]
+    (young,) = list(await scene.service.deliveries(status="retrying"))
     assert datetime.fromisoformat(young["next_attempt_at"]) - datetime.now(UTC) > timedelta(hours=5.9)
     for one in await scene.service.deliveries(status="failed"):
         assert "reasons" in (await scene.service.delivery(one["id"]))["attempt_log"][-1]["response"]["body"] or (

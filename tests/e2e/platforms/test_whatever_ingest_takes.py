@@ -87,7 +87,7 @@ async def _check(scene: Scene, batch: int, events: list[Mapping[str, Any]]) -> N
         event_id = f"b{batch}-{number}"
         # No two share a click: Google Ads counts one conversion per click, action and second.
         click = event["click"]
-        clicks = {name: click for name in ("fbclid", "gclid", "ttclid", "rdt_cid", "twclid")}
+        clicks = dict.fromkeys(("fbclid", "gclid", "ttclid", "rdt_cid", "twclid"), click)
         for name, value in clicks.items():
             body = {"click_ids": {name: value}, "clicked_at": min(occurred, now) - event["click_age"]}
             answer = await scene.service.game.post("/v1/clicks", json={**body, "url": "https://game.example/lp"})
