@@ -121,6 +121,7 @@ class Delivery:
                 self._destination.target, [item.conversion for item in items], now, token
             )
         except Exception as error:
+            log.exception("adapter.failed", platform=self._destination.platform, step="build")
             return self._bug(items, error, "build")
         for one in built.unsendable:
             items[one.position].verdict = one.verdict
@@ -149,6 +150,7 @@ class Delivery:
         try:
             verdicts = _isolated_holds(adapter.read(self._destination.target, prepared, answer, self._clock()))
         except Exception as error:
+            log.exception("adapter.failed", platform=self._destination.platform, step="read")
             return self._bug(mine, error, "read")
         kind = verdicts[0].kind.value if verdicts else "none"
         self._observe(self._destination.platform, kind, seconds, len(mine))
@@ -205,9 +207,6 @@ class Delivery:
 
         It is retried, because the next version may do better, until the retries are exhausted.
         """
-        log.error(
-            "adapter.failed", platform=self._destination.platform, step=step, error=type(error).__name__, exc_info=True
-        )
         if step == "build" and len(items) > 1:
             half = len(items) // 2
             return [items[:half], items[half:]]
