@@ -117,6 +117,21 @@ def rotate_keys() -> None:
     _run(_rotate(_settings(None, None)))
 
 
+@app.command()
+def bench(
+    backlog: Annotated[int, typer.Option(min=1_000, help="Deliveries in the queue for each dispatch run.")] = 50_000,
+    history: Annotated[
+        int, typer.Option(min=0, help="Finished deliveries that stand in the tables already.")
+    ] = 5_000_000,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each timed run.")] = 10.0,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 3,
+    only: Annotated[str, typer.Option(help="Comma-separated sections; default all.")] = "",
+) -> None:
+    """Measures throughput on a fresh embedded database, each figure beside its ceiling; prints JSON."""
+    sections = [name.strip() for name in only.split(",") if name.strip()]
+    _run(_bench(backlog, history, seconds, runs, sections))
+
+
 def _settings(host: str | None, port: int | None) -> Settings:
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     return load_settings(**overrides)
@@ -282,6 +297,25 @@ async def _doctor(settings: Settings, app_name: str | None, destination: str | N
         await _check_schema(url)
         async with open_runtime(settings, url, "doctor") as runtime:
             return await examine(runtime.admin, app_name, destination, print)
+
+
+async def _bench(backlog: int, history: int, seconds: float, runs: int, sections: list[str]) -> None:
+    import orjson  # noqa: PLC0415
+
+    from postbacks.bench.running import SECTIONS, report  # noqa: PLC0415
+
+    unknown = [name for name in sections if name not in SECTIONS]
+    if unknown:
+        raise SettingError(f"--only: {', '.join(unknown)} is no section; there are {', '.join(SECTIONS)}.")
+    results = await report(
+        backlog=backlog,
+        history=history,
+        seconds=seconds,
+        runs=runs,
+        only=sections,
+        progress=lambda name: print(f"{name} …", file=sys.stderr, flush=True),
+    )
+    print(orjson.dumps(results, option=orjson.OPT_INDENT_2).decode())
 
 
 async def _rotate(settings: Settings) -> None:
