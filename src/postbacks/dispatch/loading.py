@@ -9,7 +9,7 @@ from uuid import UUID
 from postbacks.catalog import App, Destination
 from postbacks.dispatch.delivering import Item
 from postbacks.domain import ids
-from postbacks.domain.consent import may_send
+from postbacks.domain.consent import may_match, may_send
 from postbacks.domain.model import Click, Conversion, Kind, Verdict
 from postbacks.errors import SettingError
 from postbacks.outbound.converting import conversion_of
@@ -41,7 +41,9 @@ async def load(
         conversion = conversion_of(app, destination, event, click)
         if conversion is None:
             done.append(_gone(row, "unmapped"))
-        elif not may_send(conversion.consent, require_consent=app.rules.require_consent):
+        elif not may_match(conversion.consent) or not may_send(
+            conversion.consent, require_consent=app.rules.require_consent
+        ):
             done.append(_gone(row, "consent"))
         else:
             ready.append(Item(row, conversion))

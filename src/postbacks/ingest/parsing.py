@@ -147,7 +147,8 @@ def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool, secre
             "storefront": event.storefront,
             "properties": event.properties,
             "consent": [consent.attribution, consent.postbacks, consent.ad_personalization],
-        }
+        },
+        secret,
     )
     return NewEvent(
         event_id=event_id,

@@ -117,7 +117,7 @@ async def _update(connection: Connection, app: App, visit: Visit, keys: Sequence
     if visit.consent != Consent():
         await store.update_consent(connection, app.name, keys, visit.consent)
     clicks = await store.by_keys(connection, app.name, keys)
-    if visit.consent.postbacks is False:
+    if visit.consent.postbacks is False or not may_match(visit.consent):
         platforms = {one.name: one.platform for one in app.destinations.values()}
         await outbox.cancel(
             connection, app.name, "consent_withdrawn", platforms, clicks=[click.id for click in clicks.values()]

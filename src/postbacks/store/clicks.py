@@ -95,11 +95,19 @@ async def insert(connection: Connection, app: str, clicks: Sequence[NewClick]) -
 
 
 async def update_consent(connection: Connection, app: str, keys: Sequence[UUID], consent: Consent) -> None:
-    """Takes over the flags that are known; an unknown flag changes nothing."""
+    """Takes over the flags that are known; an unknown flag changes nothing.
+
+    With a refusal goes what was only kept for the purpose: for matching the address hashes and the browser's name,
+    for sending the sealed address.
+    """
     await connection.execute(
         "UPDATE clicks SET consent_attribution = coalesce($3, consent_attribution), "
         "consent_postbacks = coalesce($4, consent_postbacks), "
-        "consent_ad_personalization = coalesce($5, consent_ad_personalization) "
+        "consent_ad_personalization = coalesce($5, consent_ad_personalization), "
+        "address = CASE WHEN $3 IS FALSE THEN NULL ELSE address END, "
+        "network = CASE WHEN $3 IS FALSE THEN NULL ELSE network END, "
+        "user_agent = CASE WHEN $3 IS FALSE THEN NULL ELSE user_agent END, "
+        "sealed_ip = CASE WHEN $3 IS FALSE OR $4 IS FALSE THEN NULL ELSE sealed_ip END "
         "WHERE app_id = $1 AND click_key = ANY($2::uuid[])",
         app,
         keys,

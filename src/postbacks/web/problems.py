@@ -88,6 +88,7 @@ async def _outage(_: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    # The path has no secrets; the traceback goes to the log, never to the caller.
-    log.error("request.failed", method=request.method, path=request.url.path, exc_info=error)
+    # The route, not the path: that one may hold a player's name. The traceback goes to the log, never to the caller.
+    route = getattr(request.scope.get("route"), "path", "")
+    log.error("request.failed", method=request.method, route=route, exc_info=error)
     return problem_response(Problem("Something went wrong here; the log says what.").document())
