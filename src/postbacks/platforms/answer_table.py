@@ -9,6 +9,7 @@ from datetime import datetime
 
 from postbacks.domain.model import Kind, Verdict
 from postbacks.platforms.base import CheckResult, Response
+from postbacks.platforms.reading import LONGEST_WAIT
 
 LONGEST_MESSAGE = 300
 """Characters of a platform's words that are kept."""
@@ -77,13 +78,14 @@ def words(text: object) -> str:
 
 
 def reset_wait(headers: Mapping[str, str], names: Sequence[str], now: datetime) -> float | None:
-    """Seconds to wait by the first of `names` that holds a number (Unix time or seconds); never negative."""
+    """Seconds to wait by the first of `names` that holds a number (Unix time or seconds); 0 to `LONGEST_WAIT`."""
     for name in names:
         raw = headers.get(name, "").strip()
         if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", raw) is None:
             continue
         number = float(raw)
-        return max(0.0, number - now.timestamp()) if number > _EPOCH_AFTER else number
+        wait = number - now.timestamp() if number > _EPOCH_AFTER else number
+        return min(LONGEST_WAIT, max(0.0, wait))
     return None
 
 

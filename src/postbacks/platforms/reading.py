@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from postbacks.domain.model import Kind, Verdict
 from postbacks.platforms.base import Answer, Response, TransportFailure
+
+LONGEST_WAIT: Final = 86_400.0
+"""Seconds. An answer that asks for more is asked again after a day: a header must not shut a destination for years."""
 
 
 def json_object(response: Response) -> dict[str, Any] | None:
@@ -23,17 +27,14 @@ def json_object(response: Response) -> dict[str, Any] | None:
 
 
 def retry_after(response: Response, now: datetime) -> float | None:
-    """Seconds from a `Retry-After` header, in either of its two forms; never negative."""
+    """Seconds from a `Retry-After` header, in either of its two forms; from 0 to `LONGEST_WAIT`."""
     raw = response.headers.get("retry-after", "").strip()
-    if not raw:
-        return None
+    # Not `float` alone, which also takes `inf` and `nan`.
+    if re.fullmatch(r"\d+(\.\d+)?", raw, re.ASCII):
+        return min(LONGEST_WAIT, float(raw))
     try:
-        return max(0.0, float(raw))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(raw) - now).total_seconds())
-    except (ValueError, TypeError):
+        return min(LONGEST_WAIT, max(0.0, (parsedate_to_datetime(raw) - now).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
