@@ -426,14 +426,37 @@ class TestAnswers:
         assert read(answer, count=2).kind is Kind.SPLIT
         assert read(Response(200, {}, b'{"events_received": 0}')).kind is Kind.RETRY
 
-    @pytest.mark.parametrize("body", [b"", b"<html></html>", b"[]", b"{}", b'{"events_received": true}'])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(b"", b"<html></html>", b"[]", b"{}", b'{"events_received": true}'),
+            b'{"error": "Service unavailable", "events_received": 1}',
+        ],
+    )
     def test_success_without_meta_s_body_proves_nothing(self, body: bytes) -> None:
         verdict = read(Response(200, {}, body))
 
         assert (verdict.kind, verdict.ambiguous) == (Kind.RETRY, True)
 
-    def test_missing_app_secret_proof(self) -> None:
-        verdict = read(error(100, type="GraphMethodException"), count=2)
+    @pytest.mark.parametrize("status", [200, 201])
+    def test_an_error_object_is_an_error_whatever_the_status(self, status: int) -> None:
+        assert read(error(190, status=status)).kind is Kind.HOLD
+        assert read(error(100, 2804050, status)).kind is Kind.REFUSED
+
+    def test_what_meta_remarks_on_a_success_is_shown(self) -> None:
+        answer = Response(200, {}, b'{"events_received":1,"messages":["Dataset is not linked.",7]}')
+
+        assert read(answer) == Verdict(Kind.DELIVERED, message="Dataset is not linked.")
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"type": "GraphMethodException"},
+            {"message": "API calls from the server require an appsecret_proof argument"},
+        ],
+    )
+    def test_missing_app_secret_proof(self, more: dict[str, str]) -> None:
+        verdict = read(error(100, **more), count=2)
 
         assert verdict.kind is Kind.HOLD
         assert "app_secret" in verdict.remedy
@@ -448,16 +471,30 @@ class TestAnswers:
     def test_a_transient_throttle_stays_a_throttle(self) -> None:
         assert read(error(4, status=403, transient=True)).throttled
 
-    @pytest.mark.parametrize("count", [1, 2])
-    def test_an_unknown_code_is_tried_again(self, count: int) -> None:
-        verdict = read(error(31337), count)
+    def test_an_unknown_code_is_tried_again_alone_as_one_event_may_be_to_blame(self) -> None:
+        verdict = read(error(31337))
 
         assert (verdict.kind, verdict.code) == (Kind.RETRY, "31337")
         assert verdict.remedy
+        assert read(error(31337), count=2).kind is Kind.SPLIT
+        assert read(error(31337, status=500), count=2).kind is Kind.RETRY
+        assert read(error(31337, status=429), count=2).throttled
+
+    @pytest.mark.parametrize(("status", "in_batch"), [(400, Kind.SPLIT), (413, Kind.SPLIT), (403, Kind.RETRY)])
+    def test_a_body_that_a_gateway_refuses_is_made_smaller(self, status: int, in_batch: Kind) -> None:
+        page = Response(status, {}, b"<html>Request Entity Too Large</html>")
+
+        assert (read(page).kind, read(page).code) == (Kind.RETRY, f"http_{status}")
+        assert read(page, count=2).kind is in_batch
 
     @pytest.mark.parametrize("status", [500, 503])
-    def test_5xx_outweighs_a_refusal(self, status: int) -> None:
-        assert read(error(100, 2804019, status), count=2).kind is Kind.RETRY
+    @pytest.mark.parametrize(("code", "subcode"), [(100, 2804019), (100, 2804003), (100, 33), (2500, None)])
+    def test_5xx_outweighs_a_refusal(self, code: int, subcode: int, status: int) -> None:
+        assert read(error(code, subcode, status), count=2).kind is Kind.RETRY
+
+    @pytest.mark.parametrize("code", [3, 10, 190, 200, 299])
+    def test_5xx_does_not_outweigh_token_and_permission(self, code: int) -> None:
+        assert read(error(code, status=500)).kind is Kind.HOLD
 
     @pytest.mark.parametrize(
         ("answer", "code", "throttled"),
@@ -482,6 +519,7 @@ class TestAnswers:
             ({"x-app-usage": '{"call_count":101,"estimated_time_to_regain_access":2}', "retry-after": "5"}, 120),
             ({"x-ad-account-usage": "not json", "retry-after": "7"}, 7),
             ({"x-app-usage": '{"call_count":12}'}, None),
+            ({"retry-after": "0"}, None),
             ({"x-app-usage": '{"estimated_time_to_regain_access":1e300}'}, 86_400),
         ],
     )
@@ -495,6 +533,21 @@ class TestAnswers:
         verdict = read(Response(200, usage, b'{"events_received":1}'))
 
         assert (verdict.kind, verdict.throttled, verdict.retry_after) == (Kind.DELIVERED, True, 60)
+
+    @pytest.mark.parametrize(
+        ("usage", "throttled"),
+        [
+            ('{"call_count":99,"total_cputime":0,"total_time":99}', False),
+            ('{"call_count":100}', True),
+            ('{"call_count":3,"total_time":101}', True),
+            ('{"call_count":"100"}', False),
+            ("[1,null]", False),
+        ],
+    )
+    def test_what_is_used_up_slows_the_destination_before_meta_refuses(self, usage: str, throttled: bool) -> None:
+        verdict = read(Response(200, {"x-app-usage": usage}, b'{"events_received":1}'))
+
+        assert (verdict.kind, verdict.throttled, verdict.retry_after) == (Kind.DELIVERED, throttled, None)
 
     def test_secrets_and_addresses_in_meta_s_words_are_masked(self) -> None:
         words = f"Malformed access token {TOKEN} from 203.0.113.24 and 2001:db8::1 at 12:30:45"
@@ -518,6 +571,12 @@ class TestCheck:
     def test_a_complaint_about_the_event_proves_the_token(self) -> None:
         assert self.check(error(100, 2804019)) == (True, "")
 
+    def test_a_retired_version_is_mentioned(self) -> None:
+        answer = error(100, 2804019)
+        upgraded = Response(400, {"x-ad-api-version-warning": "The call has been auto-upgraded"}, answer.body)
+
+        assert META.read_check(target(META, CREDENTIALS), upgraded).message.endswith("auto-upgraded")
+
     @pytest.mark.parametrize(
         ("answer", "code"),
         [
@@ -525,6 +584,9 @@ class TestCheck:
             (error(190, 463, status=401), "190/463"),
             (error(100, 33), "100/33"),
             (error(100), "100"),
+            (error(100, type="GraphMethodException"), "100"),
+            (error(104), "104"),
+            (error(2635), "2635"),
             (error(200, status=403), "200"),
             (error(4, status=403), "4"),
             (Response(502, {}, b"<html>"), "http_502"),

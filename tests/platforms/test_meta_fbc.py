@@ -66,7 +66,7 @@ def test_the_library_reads_our_value_as_a_valid_cookie(fbclid: str) -> None:
     "value",
     [
         "fb.1.1795420000123",
-        "fb.1.1795420000123.abc.XX",
+        "fb.1.1795420000123.abc.X",
         "fb.1.1795420000123.abc.toolongmark",
         "fb.1.1795420000123.fb.1.1795420000123.abc",
     ],
@@ -74,6 +74,14 @@ def test_the_library_reads_our_value_as_a_valid_cookie(fbclid: str) -> None:
 def test_takes_nothing_that_the_library_discards(value: str) -> None:
     assert read_by_meta(value) is None
     assert click_fbc(click(value=value), NOW) is None
+
+
+@pytest.mark.parametrize("mark", ["AQ", "Bg", "XX", "a-", "AQIAAQMC", "________"])
+def test_passes_a_mark_of_2_or_8_characters_on_whether_or_not_this_library_knows_it(mark: str) -> None:
+    """Sheet meta, rule 14: Graph looks at the shape; a newer library has marks that this one discards."""
+    theirs = f"fb.1.1795420000123.abc.{mark}"
+
+    assert click_fbc(click(value=theirs), NOW) == theirs
 
 
 @pytest.mark.parametrize(

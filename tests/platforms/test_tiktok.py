@@ -324,11 +324,24 @@ class TestAnswers:
         assert verdict.kind is Kind.HOLD
         assert remedy in verdict.remedy
 
-    @pytest.mark.parametrize("count", [1, 3])
-    def test_an_unknown_code_is_tried_again(self, count: int) -> None:
-        verdict = read(answer(49999), count)
+    @pytest.mark.parametrize(
+        ("code", "in_batch"), [(49999, Kind.SPLIT), (50001, Kind.RETRY), (70000, Kind.RETRY), (-1, Kind.RETRY)]
+    )
+    def test_an_unknown_code_is_tried_again_alone_where_one_event_may_be_to_blame(
+        self, code: int, in_batch: Kind
+    ) -> None:
+        verdict = read(answer(code))
 
-        assert (verdict.kind, verdict.code, verdict.message) == (Kind.RETRY, "49999", "Some words.")
+        assert (verdict.kind, verdict.code, verdict.message) == (Kind.RETRY, str(code), "Some words.")
+        assert verdict.remedy
+        assert read(answer(code), count=3).kind is in_batch
+
+    @pytest.mark.parametrize(("status", "in_batch"), [(400, Kind.SPLIT), (413, Kind.SPLIT), (403, Kind.RETRY)])
+    def test_a_body_that_a_gateway_refuses_is_made_smaller(self, status: int, in_batch: Kind) -> None:
+        page = Response(status, {}, b"<html>Request Entity Too Large</html>")
+
+        assert (read(page).kind, read(page).code) == (Kind.RETRY, f"http_{status}")
+        assert read(page, count=2).kind is in_batch
 
     @pytest.mark.parametrize(
         ("got", "code", "throttled"),
@@ -348,6 +361,9 @@ class TestAnswers:
         assert read(answer(40100, retry_after="9")).retry_after == 9
         assert read(answer(40100)).retry_after is None
         assert read(answer(50000, status=429)).throttled
+
+    def test_retry_after_0_is_no_invitation_to_a_loop(self) -> None:
+        assert read(answer(49999, retry_after="0")).retry_after is None
 
     def test_secrets_and_addresses_in_tiktok_s_words_are_masked(self) -> None:
         words = read(answer(40002, f"Invalid value for user.ip: 203.0.113.24 ({TOKEN})")).message
@@ -370,6 +386,11 @@ class TestCheck:
     @pytest.mark.parametrize("got", [answer(0), answer(40002, "Invalid value for data"), answer(40061)])
     def test_a_complaint_about_the_batch_proves_the_token(self, got: Response) -> None:
         assert self.check(got) == (True, "")
+
+    def test_what_tiktok_misses_is_shown(self) -> None:
+        result = TIKTOK.read_check(target(TIKTOK, CREDENTIALS), answer(40002, "Invalid value for data"))
+
+        assert result.message.endswith("Invalid value for data")
 
     @pytest.mark.parametrize(
         ("got", "code"),

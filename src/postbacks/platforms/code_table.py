@@ -29,7 +29,7 @@ class CodeRow:
     retry_after: float | None = None
     """Seconds; only where the platform's guidance asks for more than the retry schedule."""
     one_by_one: bool = False
-    """In a batch the answer does not say which events it concerns, although it is no refusal."""
+    """In a batch the answer may concern one event and does not say which, although it is no refusal for good."""
 
     def verdict(self, code: str, words: str, count: int, retry_after: float | None = None) -> Verdict:
         """The verdict for each of `count` deliveries of a request; `retry_after` is what the answer asked for."""
@@ -40,7 +40,8 @@ class CodeRow:
             code=code,
             message=words or self.meaning,
             remedy=f"{self.meaning} {self.remedy}".strip(),
-            retry_after=max(waits, default=None) if self.kind is Kind.RETRY else None,
+            # 0 would stand for "again at once"; what cannot be taken now is worth at least the schedule's pause.
+            retry_after=(max(waits, default=0.0) or None) if self.kind is Kind.RETRY else None,
             throttled=self.throttled,
         )
 

@@ -27,7 +27,7 @@ from postbacks.platforms.base import (
     Unsendable,
 )
 from postbacks.platforms.event_names import refuse_miscased
-from postbacks.platforms.meta_answers import read_answer
+from postbacks.platforms.meta_answers import read_answer, version_warning
 from postbacks.platforms.packing import Part, prepare
 from postbacks.platforms.reading import same_for_all
 from postbacks.platforms.sharing import (
@@ -59,10 +59,11 @@ IN_FLIGHT: Final = timedelta(minutes=2)
 LDU_STATES: Final = frozenset({0, *range(1000, 1014)})
 """0 lets Meta locate the player; the others are the US states of sheet meta, 10."""
 
-_FBC: Final = re.compile(
-    r"fb\.[0-9]+\.[0-9]{10,13}\.[A-Za-z0-9_-]+(?:\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8}))?", re.ASCII
-)
-"""Four parts, or five with the mark that Meta's own library appends (sheet meta, 3 and rule 14)."""
+_FBC: Final = re.compile(r"fb\.[0-9]+\.[0-9]{10,13}\.[A-Za-z0-9_-]+(?:\.(?:[A-Za-z0-9_-]{2}|[A-Za-z0-9_-]{8}))?")
+"""Four parts, or five with the mark that Meta's own library appends: 2 characters or 8 (sheet meta, 3 and rule 14).
+
+Which marks exist is the library's business: it adds one for each language that it is written in.
+"""
 
 _DEFAULT_SHARE: Final[list[Share]] = ["user_agent"]
 """Documented as required for website events (sheet meta, 2.4; contract, 5)."""
@@ -93,6 +94,10 @@ NO_IP_FOR_LDU: Final = Verdict(
     code="no_ip_for_limited_data_use",
     message="Limited Data Use by Meta's own location needs the player's address, and there is none to share.",
     remedy="Set data_processing_options_country to 1 and data_processing_options_state to the state to apply.",
+)
+PROBE_REFUSED: Final = (
+    "Meta refused the probe for another reason than its missing fields, so that nothing was learned about the token: "
+    "compare `dataset_id` and `access_token` with Events Manager, then send a test event."
 )
 
 
@@ -203,9 +208,13 @@ class Meta(Adapter[MetaCredentials, MetaOptions]):
         return _request(target, b'{"data":[{}]}')
 
     def read_check(self, target: MetaTarget, answer: Answer) -> CheckResult:
-        verdict = read_answer(answer, _EPOCH, 1, _secrets(target))
+        secrets = _secrets(target)
+        verdict = read_answer(answer, _EPOCH, 1, secrets)
         if verdict.code.startswith("100/2804") or verdict.kind is Kind.DELIVERED:
-            return CheckResult(ok=True, message="Meta accepts the token for this dataset.")
+            warning = version_warning(answer, secrets)
+            return CheckResult(ok=True, message=" ".join(filter(None, ("Meta accepts the token.", warning))))
+        if verdict.kind is Kind.REFUSED:
+            return CheckResult(ok=False, code=verdict.code, message=verdict.message, remedy=PROBE_REFUSED)
         return failed_check(verdict)
 
     def _event(self, target: MetaTarget, conversion: Conversion, now: datetime) -> dict[str, Any] | Verdict:

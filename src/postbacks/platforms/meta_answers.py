@@ -5,7 +5,7 @@ Codes and subcodes decide, never the texts: Meta writes those in the language of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +15,7 @@ import orjson
 from postbacks.domain.model import Kind, Verdict
 from postbacks.platforms.base import Answer, Response, TransportFailure
 from postbacks.platforms.code_table import CodeRow, CodeTable, number, platform_words
-from postbacks.platforms.reading import gateway_verdict, json_object, retry_after, transport_verdict
+from postbacks.platforms.reading import LONGEST_WAIT, gateway_verdict, json_object, retry_after, transport_verdict
 
 _RENEW: Final = (
     "Generate a new token in Events Manager (dataset, Settings, Conversions API) and put it as `access_token`; "
@@ -102,30 +102,58 @@ TABLE: Final = CodeTable(
 _PROOF_MISSING: Final = CodeRow(
     "100", Kind.HOLD, "Meta asks for an app secret proof, or the one sent is wrong.", _PROVE
 )
-"""Has no subcode, so it is no row of its own: the error's type tells it from a bad parameter (sheet meta, rule 5)."""
+"""Has no subcode, so it is no row of its own: the error's type tells it from a bad parameter (sheet meta, rule 5).
 
-_UNKNOWN: Final = CodeRow(
-    "0", Kind.RETRY, "Meta gave an answer that is not in our table.", "It is tried again; look at Meta's words."
+The name of the parameter does so as well; it stands untranslated in the localised text (sheet meta, 8.1)."""
+
+_UNKNOWN_CODE: Final = CodeRow(
+    "0",
+    Kind.RETRY,
+    "Meta gave a code that is not in our table.",
+    "It is tried again; look at Meta's words.",
+    # Perhaps one event is to blame: it must not keep the others of its batch (sheet meta, 7).
+    one_by_one=True,
 )
+_UNREADABLE: Final = CodeRow(
+    "0",
+    Kind.RETRY,
+    "The answer is not one of the Conversions API.",
+    "It is tried again; look whether a proxy stands between this service and Meta.",
+)
+_BODY_REFUSED: Final = replace(_UNREADABLE, one_by_one=True)
+"""400 and 413 without Meta's words are about what was sent, so that a smaller request may pass."""
 
 _USAGE_HEADERS: Final = ("x-business-use-case-usage", "x-ad-account-usage", "x-app-usage")
-_LONGEST_PAUSE: Final = 86_400.0
+_USED_UP: Final = ("call_count", "total_cputime", "total_time")
+"""Shares of what is allowed, in per cent (sheet meta, 7)."""
 
 
 def read_answer(answer: Answer, now: datetime, count: int, secrets: Iterable[str | None]) -> Verdict:
     """The verdict for each of the `count` deliveries in one request: Meta answers for a request as a whole."""
     if isinstance(answer, TransportFailure):
         return transport_verdict(answer)
-    body = json_object(answer)
-    error = body.get("error") if body is not None else None
+    body = json_object(answer) or {}
+    error = body.get("error")
     if isinstance(error, dict):
         return _read_error(answer, error, now, count, secrets)
     if 200 <= answer.status < 300:
-        return _read_success(answer, number(body or {}, "events_received"), count, secrets)
-    return gateway_verdict(answer, now) or _UNKNOWN.verdict(f"http_{answer.status}", "", count)
+        return _read_success(answer, {} if error else body, count, secrets)
+    return gateway_verdict(answer, now) or _without_code(answer, "", count)
 
 
-def _read_success(answer: Response, received: int | None, count: int, secrets: Iterable[str | None]) -> Verdict:
+def _without_code(answer: Response, words: str, count: int) -> Verdict:
+    row = _BODY_REFUSED if answer.status in (400, 413) else _UNREADABLE
+    return row.verdict(f"http_{answer.status}", words, count)
+
+
+def version_warning(answer: Answer, secrets: Iterable[str | None]) -> str:
+    """What Meta says of a retired version that it upgraded by itself; mostly nothing (sheet meta, 1)."""
+    headers = answer.headers if isinstance(answer, Response) else {}
+    return platform_words([headers.get("x-ad-api-version-warning")], secrets)
+
+
+def _read_success(answer: Response, body: dict[str, Any], count: int, secrets: Iterable[str | None]) -> Verdict:
+    received = number(body, "events_received")
     if received is None:
         return Verdict(
             Kind.RETRY,
@@ -143,14 +171,17 @@ def _read_success(answer: Response, received: int | None, count: int, secrets: I
             remedy=_AGAIN,
             ambiguous=True,
         )
-    pause = _regain_seconds(answer)
-    warning = platform_words([answer.headers.get("x-ad-api-version-warning")], secrets)
+    usage = list(_usage(answer))
+    pause = _regain_seconds(usage)
+    warning = version_warning(answer, secrets)
+    notes = body.get("messages")
     return Verdict(
         Kind.DELIVERED,
-        message=warning,
+        # `messages` was empty in every answer that anybody wrote down; what stands there is worth reading.
+        message=platform_words([warning, *(notes if isinstance(notes, list) else ())], secrets),
         remedy=_VERSION if warning else "",
         retry_after=pause,
-        throttled=pause is not None,
+        throttled=pause is not None or any(_figure(one, key) >= 100 for one in usage for key in _USED_UP),
     )
 
 
@@ -162,43 +193,58 @@ def _read_error(
     words = platform_words(texts, secrets)
     gateway = gateway_verdict(answer, now)
     if code is None:
-        return gateway or _UNKNOWN.verdict(f"http_{answer.status}", words, count)
+        return gateway or _without_code(answer, words, count)
     name = f"{code}/{subcode}" if subcode else str(code)
     row = _row(error, code, subcode)
     if error.get("is_transient") is True and (row is None or row.kind is not Kind.RETRY):
         row = CodeRow("0", Kind.RETRY, "Meta calls this fault a passing one.", _AGAIN)
-    # Meta's order of decision puts 5xx before everything but its codes for credentials, which older versions
-    # answered with 500 (sheet meta, 8.1).
-    if gateway is not None and (row is None or row.kind in (Kind.REFUSED, Kind.EXPIRED)):
+    # Meta's order of decision puts 5xx first; only token and permission were seen with 500 (sheet meta, 8.1).
+    if gateway is not None and (row is None or (row.kind is not Kind.RETRY and not _may_come_with_500(code))):
         return replace(gateway, code=name, message=words or gateway.message)
-    waits = [seconds for seconds in (retry_after(answer, now), _regain_seconds(answer)) if seconds is not None]
-    verdict = (row or _UNKNOWN).verdict(name, words, count, max(waits, default=None))
+    waits = [seconds for seconds in (retry_after(answer, now), _regain_seconds(_usage(answer))) if seconds is not None]
+    verdict = (row or _UNKNOWN_CODE).verdict(name, words, count, max(waits, default=None))
     return replace(verdict, throttled=True) if answer.status == 429 and verdict.kind is Kind.RETRY else verdict
+
+
+def _may_come_with_500(code: int) -> bool:
+    return code in (3, 10, 190) or 200 <= code <= 299
 
 
 def _row(error: dict[str, Any], code: int, subcode: int | None) -> CodeRow | None:
     if code < 0:
         return TABLE.find(5000)
-    if code == 100 and not subcode and error.get("type") == "GraphMethodException":
+    if code == 100 and not subcode and (error.get("type") == "GraphMethodException" or _names_proof(error)):
         return _PROOF_MISSING
     return TABLE.find(code, subcode)
 
 
-def _regain_seconds(answer: Response) -> float | None:
-    """The longest `estimated_time_to_regain_access` of the usage headers, which is in minutes (sheet meta, 7)."""
+def _names_proof(error: dict[str, Any]) -> bool:
+    return "appsecret_proof" in str(error.get("message")).casefold()
+
+
+def _usage(answer: Response) -> Iterator[dict[str, Any]]:
+    """Every object of the usage headers; they lie at different depths (sheet meta, 7)."""
     pending: list[Any] = []
     for header in _USAGE_HEADERS:
         try:
             pending.append(orjson.loads(answer.headers.get(header, "")))
         except orjson.JSONDecodeError:
             continue
-    longest = 0.0
     while pending:
         value = pending.pop()
         if isinstance(value, list):
             pending.extend(value)
         if isinstance(value, dict):
-            minutes = value.get("estimated_time_to_regain_access")
-            longest = max(longest, minutes * 60.0 if isinstance(minutes, (int, float)) else 0.0)
+            yield value
             pending.extend(value.values())
-    return min(longest, _LONGEST_PAUSE) or None
+
+
+def _regain_seconds(usage: Iterable[dict[str, Any]]) -> float | None:
+    """The longest `estimated_time_to_regain_access`, which is in minutes (sheet meta, 7); a day at most."""
+    longest = max((_figure(one, "estimated_time_to_regain_access") * 60.0 for one in usage), default=0.0)
+    return min(longest, LONGEST_WAIT) or None
+
+
+def _figure(usage: dict[str, Any], key: str) -> float:
+    value = usage.get(key)
+    return float(value) if isinstance(value, (int, float)) and value > 0 else 0.0

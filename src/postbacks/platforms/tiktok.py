@@ -198,7 +198,8 @@ class TikTok(Adapter[TikTokCredentials, TikTokOptions]):
         if verdict.kind is Kind.DELIVERED:
             return CheckResult(ok=True, message="TikTok accepts the token for this pixel.")
         if verdict.kind is Kind.REFUSED and verdict.code in ("40000", "40002", "40061"):
-            return CheckResult(ok=True, message="TikTok accepts the token; it only misses events in the empty batch.")
+            said = f"TikTok accepts the token; it only misses events in the empty batch: {verdict.message}"
+            return CheckResult(ok=True, message=said)
         return failed_check(verdict)
 
     def _event(self, target: TikTokTarget, conversion: Conversion, now: datetime) -> dict[str, Any] | Verdict:

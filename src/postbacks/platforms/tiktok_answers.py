@@ -86,9 +86,19 @@ TABLE: Final = CodeTable(
 
 _NO_PERMISSION: Final = CodeRow("40002", Kind.HOLD, "The token has no right to this pixel.", f"{_RIGHTS} {_PIXEL}")
 _BAD_PIXEL: Final = CodeRow("40002", Kind.HOLD, "TikTok does not take the pixel code.", _PIXEL)
-_UNKNOWN: Final = CodeRow(
-    "1", Kind.RETRY, "TikTok gave an answer that is not in our table.", "It is tried again; look at TikTok's words."
+_UNKNOWN_CODE: Final = CodeRow(
+    "1", Kind.RETRY, "TikTok gave a code that is not in our table.", "It is tried again; look at TikTok's words."
 )
+_UNKNOWN_REFUSAL: Final = replace(_UNKNOWN_CODE, one_by_one=True)
+"""Codes from 40000 on are about what was sent: perhaps one event is to blame, and must not keep its batch."""
+_UNREADABLE: Final = CodeRow(
+    "1",
+    Kind.RETRY,
+    "The answer is not one of the Events API.",
+    "It is tried again; look whether a proxy stands between this service and TikTok.",
+)
+_BODY_REFUSED: Final = replace(_UNREADABLE, one_by_one=True)
+"""400 and 413 without TikTok's code are about what was sent, so that a smaller request may pass."""
 
 
 def read_answer(answer: Answer, now: datetime, count: int, secrets: Iterable[str | None]) -> Verdict:
@@ -107,10 +117,12 @@ def read_answer(answer: Answer, now: datetime, count: int, secrets: Iterable[str
             ambiguous=True,
         )
     if code is None:
-        return gateway_verdict(answer, now) or _UNKNOWN.verdict(f"http_{answer.status}", words, count)
+        row = _BODY_REFUSED if answer.status in (400, 413) else _UNREADABLE
+        return gateway_verdict(answer, now) or row.verdict(f"http_{answer.status}", words, count)
     if code == 0:
         return Verdict(Kind.DELIVERED)
-    verdict = (_row(code, words) or _UNKNOWN).verdict(str(code), words, count, retry_after(answer, now))
+    row = _row(code, words) or (_UNKNOWN_REFUSAL if 40000 <= code <= 49999 else _UNKNOWN_CODE)
+    verdict = row.verdict(str(code), words, count, retry_after(answer, now))
     return replace(verdict, throttled=True) if answer.status == 429 and verdict.kind is Kind.RETRY else verdict
 
 
