@@ -225,12 +225,70 @@ def test_success() -> None:
         ({"data": {"message": "Successfully processed 1 conversion events."}}, 2, Kind.SPLIT),
         ({"data": {"message": "Successfully processed 0 conversion events."}}, 1, Kind.RETRY),
         ({"message": "Successfully processed 1 conversion events.", "invalid_events": [{}]}, 1, Kind.RETRY),
+        ({"data": {"message": "Successfully processed 1 conversion events.", "invalid_events": [{}]}}, 1, Kind.RETRY),
+        ({"data": {"message": "Successfully processed 1 conversion events."}, "errors": [{}]}, 1, Kind.RETRY),
+        ({"data": {"message": "There were 1 invalid conversion events. None were processed."}}, 1, Kind.RETRY),
+        ({"data": {"message": "OK"}}, 1, Kind.RETRY),
+        ({"message": "Unauthorized"}, 1, Kind.RETRY),
+        ({"data": {"message": "Successfully processed , conversion events."}}, 1, Kind.RETRY),
+        (b"", 1, Kind.RETRY),
+        (b"[]", 1, Kind.RETRY),
         (b"<html>sign in</html>", 1, Kind.RETRY),
         ({}, 1, Kind.RETRY),
     ],
 )
 def test_a_2xx_that_counts_too_little_is_no_success(body: Any, count: int, kind: Kind) -> None:
     assert {verdict.kind for verdict in read(200, body, count=count)} == {kind}
+
+
+def test_a_number_may_be_written_with_commas() -> None:
+    body = {"data": {"message": "Successfully processed 1,000 conversion events."}}
+
+    assert read(200, body)[0].kind is Kind.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"ratelimit": '"events";r=0;t=42'}, 42),
+        ({"ratelimit": '"events";r=7;t=42'}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9"}, 9),
+        ({"x-ratelimit-remaining": "0.0", "x-ratelimit-reset": "9"}, 9),
+        ({"x-ratelimit-remaining": "3", "x-ratelimit-reset": "9"}, None),
+        ({"x-ratelimit-remaining": "0"}, None),
+    ],
+)
+def test_a_spent_window_is_known_before_the_next_request(headers: dict[str, str], wait: float | None) -> None:
+    (verdict,) = read(200, {"data": {"message": "Successfully processed 1 conversion events."}}, headers=headers)
+
+    assert (verdict.kind, verdict.retry_after, verdict.throttled) == (Kind.DELIVERED, wait, wait is not None)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("event_at timestamp must be less than 168h0m0s old", Kind.EXPIRED),
+        ("event_at timestamp must not be in the future", Kind.RETRY),
+        ("missing action_source", Kind.REFUSED),
+    ],
+)
+def test_a_bare_reason_is_read_once_its_event_is_alone(message: str, kind: Kind) -> None:
+    assert {verdict.kind for verdict in read(400, error(400, message), count=2)} == {Kind.SPLIT}
+    assert [verdict.kind for verdict in read(400, error(400, message))] == [kind]
+
+
+def test_a_503_that_says_when_to_come_back_pauses_the_destination() -> None:
+    (verdict,) = read(503, b"", headers={"retry-after": "30"})
+
+    assert (verdict.kind, verdict.retry_after, verdict.throttled) == (Kind.RETRY, 30, True)
+
+
+def test_plain_words_are_shown_and_markup_is_not() -> None:
+    plain = read(401, b"Authorization Required", headers={"content-type": "text/plain; charset=utf-8"})
+    page = read(401, b"<html>Authorization Required</html>", headers={"content-type": "text/html"})
+
+    assert plain[0].message == "Authorization Required"
+    assert "<" not in page[0].message
 
 
 def test_only_the_named_events_are_taken_out() -> None:
@@ -359,6 +417,16 @@ def test_the_check_tells_a_good_token_from_a_bad_one(status: int, message: str, 
 
     assert result.ok is ok
     assert remedy in result.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(400, b"<html>Bad Request</html>"), (200, b"<html>sign in</html>"), (200, b""), (200, b"{}")]
+)
+def test_the_check_believes_only_reddit_itself(status: int, body: bytes) -> None:
+    result = REDDIT.read_check(reddit_target(), Response(status, {}, body))
+
+    assert (result.ok, result.code) == (False, f"http_{status}")
+    assert "POSTBACKS_REDDIT_API_BASE" in result.remedy
 
 
 @pytest.mark.parametrize(

@@ -176,10 +176,11 @@ def test_the_age_limit_is_a_setting() -> None:
     assert build(click(occurred_at=NOW - timedelta(days=14)), max_age_days=14).unsendable
 
 
-def test_a_request_holds_500() -> None:
-    built = build(*[click() for _ in range(501)])
+def test_a_request_holds_100() -> None:
+    """X takes 500, but names no faulty conversion and may count a repeat twice (sheet x, 7)."""
+    built = build(*[click() for _ in range(101)])
 
-    assert [len(prepared.positions) for prepared in built.prepared] == [500, 1]
+    assert [len(prepared.positions) for prepared in built.prepared] == [100, 1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -270,11 +271,27 @@ def test_success_tells_the_debug_id() -> None:
     assert not verdicts[0].throttled
 
 
-def test_a_spent_window_is_known_before_the_next_request() -> None:
-    headers = {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(int(NOW.timestamp()) + 60)}
-    (verdict,) = read(200, processed(1), headers=headers)
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"x-rate-limit-remaining": "0"}, 60),
+        ({"x-rate-limit-remaining": "1"}, None),
+        ({"x-rate-limit-remaining": "5", "x-account-rate-limit-remaining": "0"}, 60),
+        ({"x-rate-limit-remaining": "0", "x-account-rate-limit-remaining": "5"}, None),
+    ],
+)
+def test_a_spent_window_is_known_before_the_next_request(headers: dict[str, str], wait: float | None) -> None:
+    reset = {"x-rate-limit-reset": str(int(NOW.timestamp()) + 60)}
+    (verdict,) = read(200, processed(1), headers=headers | reset)
 
-    assert (verdict.kind, verdict.throttled, verdict.retry_after) == (Kind.DELIVERED, True, 60)
+    assert (verdict.kind, verdict.throttled, verdict.retry_after) == (Kind.DELIVERED, wait is not None, wait)
+
+
+@pytest.mark.parametrize("body", [b"", errors(("SERVICE_UNAVAILABLE", "unavailable"))])
+def test_a_503_that_says_when_to_come_back_pauses_the_destination(body: Any) -> None:
+    (verdict,) = read(503, body, headers={"retry-after": "33"})
+
+    assert (verdict.kind, verdict.throttled, verdict.retry_after) == (Kind.RETRY, True, 33)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +300,10 @@ def test_a_spent_window_is_known_before_the_next_request() -> None:
         (processed(0), Kind.RETRY, "none_processed", False),
         (processed(1), Kind.REFUSED, "partly_processed", False),
         ({"data": {}}, Kind.RETRY, "http_200", True),
+        ({"data": {"conversions_processed": True}}, Kind.RETRY, "http_200", True),
+        ({"data": {"conversions_processed": "2"}}, Kind.RETRY, "http_200", True),
+        (processed(2) | errors(("INTERNAL_ERROR", "no")), Kind.RETRY, "http_200", True),
+        (b"", Kind.RETRY, "http_200", True),
         (errors(("INTERNAL_ERROR", "no")), Kind.RETRY, "http_200", True),
         (b"<html>sign in</html>", Kind.RETRY, "http_200", True),
     ],
@@ -437,7 +458,9 @@ def test_the_check_sends_no_conversion() -> None:
     [
         (400, errors(("MISSING_PARAMETER", "conversions is required")), True, ""),
         (200, processed(0), True, ""),
-        (400, b"<html>no</html>", False, "X names"),
+        (400, b"<html>no</html>", False, "POSTBACKS_X_API_BASE"),
+        (200, b"<html>sign in</html>", False, "POSTBACKS_X_API_BASE"),
+        (200, errors(("INTERNAL_ERROR", "no")), False, "POSTBACKS_X_API_BASE"),
         (401, errors(("UNAUTHORIZED_ACCESS", "no")), False, "pixel_token"),
         (403, errors(("UNAUTHORIZED_CLIENT_APPLICATION", "no")), False, "Ads API"),
         (404, errors(("NOT_FOUND", "User 7 does not have access to account 18ce")), False, "AD_MANAGER"),
@@ -472,7 +495,9 @@ def test_empty_values_count_as_absent() -> None:
     assert x_target(OAUTH | {"pixel_token": ""}).credentials.oauth() is not None
 
 
-@pytest.mark.parametrize("events", [{"*": {}}, {"install": {"event_id": "o1abc"}}])
+@pytest.mark.parametrize(
+    "events", [{"*": {}}, {"install": {"event_id": "o1abc"}}, {"install": {"event_id": "tw-o1abc-o1abc"}}]
+)
 def test_mappings_that_cannot_work_are_refused_when_saved(events: dict[str, Any]) -> None:
     configured = x_target()
 

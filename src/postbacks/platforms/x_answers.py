@@ -34,6 +34,9 @@ OAUTH_REMEDY = (
     "after the Ads API was approved) and this machine's clock (NTP). X may be ending OAuth 1.0a here: a pixel_token "
     "needs no developer app."
 )
+_IN_BETWEEN = (
+    "This was not X itself: check POSTBACKS_X_API_BASE, and what stands between this machine and X (proxy, firewall)."
+)
 
 ANSWERS: tuple[Row, ...] = (
     Row((400, 404), Kind.SPLIT, "X knows no such event.", _EVENT_ID, text="is not a single event tag"),
@@ -104,6 +107,9 @@ def read_answer(answer: Answer, parts: Sequence[str], now: datetime, *, oauth: b
     if 200 <= answer.status < 300:
         return same_for_all(_read_success(answer, errors, len(parts), now), len(parts))
     verdict = _decisive(answer, errors, len(parts), now, oauth=oauth)
+    if answer.status == 503 and verdict.retry_after:
+        # Who says when to come back means all of us, not this one request.
+        verdict = replace(verdict, throttled=True)
     if verdict.kind is not Kind.SPLIT:
         return same_for_all(verdict, len(parts))
     return _take_out(errors, parts) or same_for_all(verdict, len(parts))
@@ -112,26 +118,28 @@ def read_answer(answer: Answer, parts: Sequence[str], now: datetime, *, oauth: b
 def read_check(answer: Answer, now: datetime, *, oauth: bool) -> CheckResult:
     """Reads the answer to a request without conversions: X asks for the missing list once it knows who asks."""
     if isinstance(answer, Response):
-        if 200 <= answer.status < 300:
+        errors = _errors(answer)
+        if 200 <= answer.status < 300 and not errors and _processed(answer) is not None:
             return CheckResult(ok=True, message="X accepts the credentials for this pixel; no conversion was sent.")
-        if answer.status == 400 and any(error.code or error.message for error in _errors(answer)):
+        if answer.status == 400 and any(error.code or error.message for error in errors):
             return CheckResult(
                 ok=True, message="X accepts the credentials for this pixel and asks for conversions; none was sent."
             )
+        if 200 <= answer.status < 300 or answer.status == 400:
+            # A page of something in between: nothing was learned, and no conversion is to blame.
+            return failed_check(replace(unknown_answer(answer), remedy=_IN_BETWEEN))
     return failed_check(read_answer(answer, ("{}",), now, oauth=oauth)[0])
 
 
 def _read_success(response: Response, errors: Sequence[_Error], count: int, now: datetime) -> Verdict:
     """A 2xx counts only as far as `conversions_processed` goes (sheet x, 8)."""
-    body = json_object(response) or {}
-    data = body.get("data")
-    processed = data.get("conversions_processed") if isinstance(data, dict) else None
-    if errors or not isinstance(processed, int):
+    processed = _processed(response)
+    if errors or processed is None:
         unknown = unknown_answer(response, "X answered 2xx without saying how many conversions it processed.")
         return replace(unknown, ambiguous=True)
     if processed >= count:
-        spent = response.headers.get("x-rate-limit-remaining", "").strip() == "0"
-        debug_id = words(data.get("debug_id")) if isinstance(data, dict) else ""
+        spent = _is_spent(response.headers)
+        debug_id = words(_data(response).get("debug_id"))
         return Verdict(
             Kind.DELIVERED,
             code=f"http_{response.status}",
@@ -146,6 +154,24 @@ def _read_success(response: Response, errors: Sequence[_Error], count: int, now:
         return Verdict(Kind.RETRY, code="none_processed", message=message, remedy=_COMPARE)
     # X does not say which ones, and a repeat may count the others twice: a person has to decide.
     return Verdict(Kind.REFUSED, code="partly_processed", message=message, remedy=_COMPARE)
+
+
+def _data(response: Response) -> Mapping[str, Any]:
+    data = (json_object(response) or {}).get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def _processed(response: Response) -> int | None:
+    """`conversions_processed`, or `None` where the answer does not say."""
+    number = _data(response).get("conversions_processed")
+    # JSON's true is an int in Python.
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+
+def _is_spent(headers: Mapping[str, str]) -> bool:
+    """Whether nothing is left in the window; the account's limit comes first where both are there (sheet x, 7)."""
+    left = (headers.get(name) for name in ("x-account-rate-limit-remaining", "x-rate-limit-remaining"))
+    return next((value for value in left if value is not None), "").strip() == "0"
 
 
 _COMPARE = "Compare the counts in X Events Manager before a replay: X may count a repeat twice."
