@@ -16,11 +16,13 @@ from functools import lru_cache
 import structlog
 
 from postbacks.catalog import Destination
+from postbacks.domain.consent import written
 from postbacks.domain.model import Conversion, Kind, Verdict
 from postbacks.outbound.http import Sender
 from postbacks.outbound.masking import Mask
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
+from postbacks.privacy.leaving import shared_names
 from postbacks.store.outbox import AttemptRow, OpenDelivery
 
 log = structlog.get_logger(__name__)
@@ -261,6 +263,7 @@ class Delivery:
     ) -> AttemptRow:
         """One try of one item as an operator may read it: without secrets and addresses."""
         personal = (item.conversion.click.ip,)
+        shared = shared_names(item.conversion, getattr(self._destination.target.options, "share", ()))
         response = verdict.excerpt
         if response is None and isinstance(answer, Response):
             response = answer.body.decode("utf-8", "replace")
@@ -277,6 +280,8 @@ class Delivery:
             url=self._mask_shared(request.url, personal),
             request=self._mask(part, personal),
             response=self._mask_shared(response, personal),
+            consent=written(item.conversion.consent),
+            shared=shared,
         )
 
 

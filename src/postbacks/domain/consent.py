@@ -20,6 +20,20 @@ def _narrower(one: bool | None, other: bool | None) -> bool | None:
     return one if other is None else other
 
 
+_LETTERS = {True: "y", False: "n", None: "-"}
+_FLAGS = {letter: flag for flag, letter in _LETTERS.items()}
+
+
+def written(consent: Consent) -> str:
+    """The three flags as three letters, in the order of `Consent`: `y`, `n`, or `-` for unknown."""
+    return "".join(_LETTERS[flag] for flag in (consent.attribution, consent.postbacks, consent.ad_personalization))
+
+
+def read(text: str) -> Consent:
+    """What `written` wrote. Raises `KeyError` or `TypeError` for other texts."""
+    return Consent(*(_FLAGS[letter] for letter in text))
+
+
 def may_match(consent: Consent) -> bool:
     """Whether a click or event may be used for attribution at all. Unknown is no refusal."""
     return consent.attribution is not False

@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from postbacks.catalog import App
 from postbacks.domain import ids
+from postbacks.domain.consent import read
+from postbacks.domain.model import Consent
 from postbacks.errors import BadRequest, NotFound
 from postbacks.ops.service import Ops, caller_of
 from postbacks.ops.showing import delivery_item, not_sent
@@ -65,6 +67,7 @@ async def export_user(user_id: str, request: Request, app: AppName = None) -> Re
                     "platform": row.platform,
                     "storefront": row.storefront,
                     "properties": orjson.loads(row.properties) if row.properties else {},
+                    "consent": _consent_json(row.consent),
                     "not_sent": not_sent(row),
                 }
                 for row in sorted(rows.values(), key=lambda row: row.id)
@@ -84,8 +87,12 @@ async def erase_user(user_id: str, request: Request, app: AppName = None) -> Res
     user_key = owner.user_key(user_id)
     platforms = {one.name: one.platform for one in owner.destinations.values()}
     async with service.database.transaction() as connection:
-        # First the tombstone: an event that comes in meanwhile is refused once this is committed.
+        # First the tombstone: an event that comes in from now on is refused.
         erased_at = await personal.remember_erasure(connection, owner.name, user_key)
+        number = await personal.transaction_number(connection)
+    async with service.database.connection() as connection:
+        await personal.older_are_over(connection, number)
+    async with service.database.transaction() as connection:
         events = await personal.event_ids(connection, owner.name, user_id)
         open_deliveries = [row.id for row in await _deliveries(connection, owner, events) if row.status in reading.OPEN]
         cancelled = (
@@ -120,12 +127,6 @@ async def _ledger(connection: Connection, app: App, deliveries: list[reading.Del
     for attempt in await personal.sent(connection, app.name, list(by_id)):
         row = by_id[attempt["delivery"]]
         click = clicks.get(row.click)
-        destination = app.destinations.get(row.destination)
-        shared = (
-            list(getattr(destination.target.options, "share", ()) or ())
-            if destination and not destination.broken
-            else []
-        )
         ledger.append(
             {
                 "at": attempt["started_at"],
@@ -136,14 +137,9 @@ async def _ledger(connection: Connection, app: App, deliveries: list[reading.Del
                 "try": attempt["number"],
                 "outcome": attempt["verdict"],
                 "identifier": {"type": click["type"], "value": click["value"]} if click else None,
-                "also_shared": shared,
-                "consent": {
-                    "attribution": click["consent_attribution"],
-                    "postbacks": click["consent_postbacks"],
-                    "ad_personalization": click["consent_ad_personalization"],
-                }
-                if click
-                else None,
+                "also_shared": attempt["shared"].split(",") if attempt["shared"] else [],
+                # As it was then: what the player says now is with the click.
+                "consent": _consent_json(read(attempt["consent"])) if attempt["consent"] else None,
             }
         )
     return ledger
@@ -159,11 +155,17 @@ def _click_json(link: Any) -> dict[str, Any]:
         "referrer": link["referrer"],
         "utm": link["utm"],
         "user_agent": link["user_agent"],
-        "consent": {
-            "attribution": link["consent_attribution"],
-            "postbacks": link["consent_postbacks"],
-            "ad_personalization": link["consent_ad_personalization"],
-        },
+        "consent": _consent_json(
+            Consent(link["consent_attribution"], link["consent_postbacks"], link["consent_ad_personalization"])
+        ),
         "linked_at": link["linked_at"],
         "confidence": link["confidence"],
+    }
+
+
+def _consent_json(consent: Consent) -> dict[str, bool | None]:
+    return {
+        "attribution": consent.attribution,
+        "postbacks": consent.postbacks,
+        "ad_personalization": consent.ad_personalization,
     }

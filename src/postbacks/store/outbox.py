@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from postbacks.domain.frozen import frozen
 from postbacks.store.database import Connection
 
 WORK = "postbacks_work"
 """Notified after a commit that made work due. Losing one is harmless: dispatchers also look by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenDelivery:
     """A row of the outbox. `status`: queued, retrying, held or accepted."""
 
@@ -35,7 +35,7 @@ class OpenDelivery:
     reference_index: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """How a delivery ended. `status`: delivered, failed, expired, skipped or cancelled."""
 
@@ -45,7 +45,7 @@ class Ended:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Postponed:
     """A delivery that goes on: `status` retrying, held, accepted or queued, not before `due`."""
 
@@ -62,7 +62,7 @@ class Postponed:
     reference_index: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttemptRow:
     """One try of one delivery, as the operator will read it. Texts are masked already."""
 
@@ -78,9 +78,13 @@ class AttemptRow:
     url: str | None
     request: str | None
     response: str | None
+    consent: str | None = None
+    """At the time of sending; see `postbacks.domain.consent.written`. `None` where nothing was sent."""
+    shared: str | None = None
+    """What left beside the click ID, comma-separated."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """Deliveries that are ours until the lease ends. `failures`: refusals of the whole destination in a row."""
 
@@ -265,8 +269,9 @@ async def record_attempts(connection: Connection, app: str, rows: Sequence[Attem
         return
     await connection.execute(
         "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, http_status, verdict, code, message, "
-        "method, url, request, response) SELECT $1, * FROM unnest($2::uuid[], $3::int2[], $4::timestamptz[], $5::int[], "
-        "$6::int2[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])",
+        "method, url, request, response, consent, shared) SELECT $1, * FROM unnest($2::uuid[], $3::int2[], "
+        "$4::timestamptz[], $5::int[], $6::int2[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], "
+        "$12::text[], $13::text[], $14::text[], $15::text[])",
         app,
         [row.delivery for row in rows],
         [row.number for row in rows],
@@ -280,6 +285,8 @@ async def record_attempts(connection: Connection, app: str, rows: Sequence[Attem
         [row.url for row in rows],
         [row.request for row in rows],
         [row.response for row in rows],
+        [row.consent for row in rows],
+        [row.shared for row in rows],
     )
 
 

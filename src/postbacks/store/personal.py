@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,6 +13,9 @@ from postbacks.domain import ids
 from postbacks.store.database import Connection
 
 _AT_ONCE = 1_000
+
+WAIT_SECONDS = 5.0
+"""How long an erasure waits for what began before it. Ingest transactions take milliseconds."""
 
 
 async def event_ids(connection: Connection, app: str, user_id: str) -> list[UUID]:
@@ -37,7 +42,7 @@ async def sent(connection: Connection, app: str, deliveries: Sequence[UUID]) -> 
     if not deliveries:
         return []
     rows: list[Mapping[str, Any]] = await connection.fetch(
-        "SELECT delivery, number, started_at, verdict, url FROM attempts WHERE app_id = $1 AND delivery = ANY($2::uuid[]) "
+        "SELECT delivery, number, started_at, verdict, consent, shared FROM attempts WHERE app_id = $1 AND delivery = ANY($2::uuid[]) "
         "AND delivery BETWEEN $3 AND $4 AND url IS NOT NULL ORDER BY started_at",
         app,
         list(deliveries),
@@ -66,12 +71,32 @@ async def remember_erasure(connection: Connection, app: str, user_key: UUID) -> 
     return value
 
 
+async def older_are_over(connection: Connection, number: int) -> None:
+    """Waits until the transactions that began before the transaction `number` have ended, for `WAIT_SECONDS` at most.
+
+    They did not see its tombstone, and we would not see what they are about to store.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::int8 > $1", number):
+            return
+        await asyncio.sleep(0.01)
+
+
+async def transaction_number(connection: Connection) -> int:
+    """The number of the transaction that the connection is in."""
+    number: int = await connection.fetchval("SELECT pg_current_xact_id()::text::int8")
+    return number
+
+
 async def remove(
     connection: Connection, app: str, user_id: str, user_key: UUID, events: Sequence[UUID]
 ) -> dict[str, int]:
-    """Removes events, tries, match keys, links, and the clicks that are tied to nobody else. Returns how many of each.
+    """Removes events, tries, match keys, links, and clicks. Returns how many of each.
 
-    Deliveries stay as bare facts (that something went to a platform at a time); they name no player and no click ID.
+    Clicks: those that the player is tied to and nobody else is, and the others of the same visitors, unless somebody
+    else came by one of them. Deliveries stay as bare facts (that something went to a platform at a time); they name
+    no player and no click ID.
     """
     counts = {"events": 0, "attempts": 0, "clicks": 0}
     for start in range(0, len(events), _AT_ONCE):
@@ -100,22 +125,33 @@ async def remove(
     removed = await connection.fetch(
         "DELETE FROM players WHERE app_id = $1 AND user_id = $2 RETURNING click", app, user_id
     )
-    status = await connection.execute(
-        "DELETE FROM clicks c WHERE c.app_id = $1 AND c.id = ANY($2::uuid[]) "
-        "AND NOT EXISTS (SELECT 1 FROM players p WHERE p.app_id = $1 AND p.click = c.id)",
-        app,
-        [row["click"] for row in removed],
-    )
-    counts["clicks"] = int(status.rpartition(" ")[2])
+    counts["clicks"] = await _remove_clicks(connection, app, {row["click"] for row in removed})
     await connection.execute("DELETE FROM installs WHERE app_id = $1 AND user_key = $2", app, user_key)
     return counts
 
 
-async def click_facts(connection: Connection, app: str, clicks: set[UUID]) -> dict[UUID, Mapping[str, Any]]:
-    """Type, value and consent of clicks."""
+async def _remove_clicks(connection: Connection, app: str, own: set[UUID]) -> int:
     rows = await connection.fetch(
-        "SELECT id, type, value, consent_attribution, consent_postbacks, consent_ad_personalization FROM clicks "
-        "WHERE app_id = $1 AND id = ANY($2::uuid[])",
+        "SELECT id, visitor_id FROM clicks WHERE app_id = $1 AND (id = ANY($2::uuid[]) OR visitor_id = ANY(ARRAY("
+        "SELECT visitor_id FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[]) AND visitor_id <> '')))",
+        app,
+        list(own),
+    )
+    visitors = {row["id"]: row["visitor_id"] for row in rows}
+    tied = await connection.fetch(
+        "SELECT DISTINCT click FROM players WHERE app_id = $1 AND click = ANY($2::uuid[])", app, list(visitors)
+    )
+    others = {row["click"] for row in tied}
+    shared = {visitors[click] for click in others}
+    gone = [click for click, name in visitors.items() if click not in others and (click in own or name not in shared)]
+    status = await connection.execute("DELETE FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[])", app, gone)
+    return int(status.rpartition(" ")[2])
+
+
+async def click_facts(connection: Connection, app: str, clicks: set[UUID]) -> dict[UUID, Mapping[str, Any]]:
+    """Type and value of clicks."""
+    rows = await connection.fetch(
+        "SELECT id, type, value FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[])",
         app,
         list(clicks),
     )

@@ -282,6 +282,8 @@ attempts = Table(
     Column("url", Text),
     Column("request", Text),
     Column("response", Text),
+    Column("consent", Text, comment="When it was sent; see postbacks.domain.consent."),
+    Column("shared", Text, comment="What left beside the click ID, comma-separated."),
     PrimaryKeyConstraint("app_id", "delivery", "number"),
     postgresql_partition_by="RANGE (delivery)",
 )
