@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator
 
@@ -14,6 +15,9 @@ Share = Literal["user_agent", "ip"]
 """What an operator may add to the click ID (contract, 5)."""
 
 _EXACT_IN_JSON: Final = 2**53
+_E_MAIL: Final = re.compile(r"[^/@]+(?:@|%40)[^/]+\.[^/]+", re.IGNORECASE)
+_PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"
+"""What stands unescaped in the path of a URL (RFC 3986); the percent sign begins what already is escaped."""
 
 REFUSED_BY_PLAYER: Final = Verdict(
     Kind.SKIPPED,
@@ -53,17 +57,27 @@ def reached_level(conversion: Conversion) -> int | None:
 def landing_page(url: str | None) -> str | None:
     """The URL without user name, query and fragment, or `None` where it is no http(s) URL with a host.
 
-    Query and fragment go because they may carry personal data (sheet meta, 10; sheet tiktok, 10).
+    Query and fragment go because they may carry personal data (sheet meta, 10; sheet tiktok, 10), and so does what
+    looks like an e-mail address in the path. What is left is ASCII, as a browser would send it.
     """
     if not url or any(character.isspace() or not character.isprintable() for character in url):
         return None
     try:
         parts = urlsplit(url)
-    except ValueError:
+        host = _ascii_host(parts.hostname or "")
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:  # UnicodeError, of a host that is no name, is one of these
         return None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not host:
         return None
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    path = _E_MAIL.split(parts.path, maxsplit=1)[0]
+    return urlunsplit((parts.scheme, f"{host}{port}", quote(path, safe=_PATH_CHARACTERS), "", ""))
+
+
+def _ascii_host(host: str) -> str:
+    if ":" in host:
+        return f"[{host}]"
+    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _checked_page(url: str) -> str:
