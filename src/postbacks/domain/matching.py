@@ -7,12 +7,13 @@ usable click decides. Every click that was looked at is kept with the reason it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from postbacks.domain.consent import may_match, may_send
+from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Click, Consent
 
 CONSIDERED_LIMIT = 20
@@ -43,7 +44,7 @@ class SendTo(StrEnum):
     LAST_CLICK = "last_click"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rules:
     """An app's attribution settings."""
 
@@ -55,7 +56,7 @@ class Rules:
     require_consent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inheritance:
     """An earlier event of the player that was matched to the click, and how sure that match was."""
 
@@ -64,7 +65,7 @@ class Inheritance:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """A click that might be the one. `same_address`: the full address agrees, not only its /64."""
 
@@ -74,7 +75,7 @@ class Candidate:
     same_address: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Considered:
     click: Click
     method: Method
@@ -82,7 +83,7 @@ class Considered:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """`clicks`: at most one per platform; empty when nothing matched. `refused`: matched, but without consent."""
 

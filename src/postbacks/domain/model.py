@@ -6,15 +6,17 @@ All times are aware datetimes in UTC. Money is a `Decimal` in currency units (4.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from postbacks.domain.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Consent:
     """What the player agreed to. `None` is "unknown", which is neither yes nor no."""
 
@@ -23,7 +25,7 @@ class Consent:
     ad_personalization: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Click:
     """One ad click as it was first seen. `value` is the click ID, byte for byte as the platform wrote it."""
 
@@ -42,7 +44,7 @@ class Click:
     consent: Consent = Consent()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Conversion:
     """One event on its way to one destination: all that an adapter gets to see.
 
@@ -87,7 +89,7 @@ class Kind(StrEnum):
     """Older than the platform takes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """One answer, read for one delivery."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from postbacks.domain.frozen import frozen
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Click
 
@@ -39,7 +39,7 @@ class Outlet(Protocol):
     def deadline(self, *, occurred_at: datetime, clicked_at: datetime) -> datetime: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned:
     """A delivery to be. `expired`: the platform would refuse it for its age even now."""
 
@@ -52,14 +52,14 @@ class Planned:
     expired: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Omitted:
     destination: str
     platform: str
     reason: NotSent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     deliveries: tuple[Planned, ...]
     not_sent: tuple[Omitted, ...]

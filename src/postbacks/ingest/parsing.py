@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 from pydantic import ValidationError, model_validator
 
 from postbacks.domain import idempotency
+from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Consent
 from postbacks.errors import FieldError
 from postbacks.ingest.fields import (
@@ -66,7 +66,7 @@ class EventIn(Input):
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewEvent:
     """A valid event on its way into the database."""
 

@@ -13,6 +13,7 @@ import orjson
 from postbacks.catalog import App
 from postbacks.domain import ids
 from postbacks.domain.consent import may_match, may_send
+from postbacks.domain.frozen import frozen
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Consent
 from postbacks.domain.planning import NotSent, Plan, plan
@@ -25,7 +26,7 @@ from postbacks.store.stats import EVENTS, Count, minute_of
 TOO_OLD = "too_old"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedDelivery:
     """What the answer to the game backend says of a delivery."""
 
@@ -35,7 +36,7 @@ class PlannedDelivery:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recorded:
     """One event's outcome, ready to be written and to be answered."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from postbacks.domain.frozen import frozen
 from postbacks.domain.matching import Candidate, Confidence, Decision, Inheritance, Method, Rules, decide
 from postbacks.domain.model import Click, Consent
 from postbacks.platforms.registry import ADAPTERS, CLICK_ID_PLATFORM
@@ -20,7 +20,7 @@ PREFERENCE: Mapping[str, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """What a match may use of one event. `addresses`: hashes of its address under every live key."""
 

@@ -18,6 +18,7 @@ import structlog
 from postbacks.catalog import App
 from postbacks.domain import ids
 from postbacks.domain.consent import may_match
+from postbacks.domain.frozen import frozen
 from postbacks.domain.idempotency import click_key, match_key
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Click
@@ -47,7 +48,7 @@ CROWD = 200
 trips of one, and the first ends within milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What became of one event. `conflict`: the same id with other content is already there."""
 

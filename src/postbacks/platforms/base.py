@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Conversion, Verdict
 
 
@@ -34,7 +35,7 @@ Cred = TypeVar("Cred", bound=ConfigModel)
 Opt = TypeVar("Opt", bound=ConfigModel)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target(Generic[Cred, Opt]):
     """A destination as its adapter sees it. `repr` shows no credentials."""
 
@@ -44,7 +45,7 @@ class Target(Generic[Cred, Opt]):
     """Scheme and host by name of `Adapter.api_bases`, without a slash at the end."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One HTTP request, complete. `headers` and a few URLs carry secrets: never log either unmasked."""
 
@@ -54,7 +55,7 @@ class Request:
     body: bytes = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response:
     """What came back. Header names are lower case; `body` is cut at 128 KiB."""
 
@@ -63,7 +64,7 @@ class Response:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransportFailure:
     """No usable answer. `sent` tells whether the platform may have seen the request."""
 
@@ -76,7 +77,7 @@ class TransportFailure:
 Answer = Response | TransportFailure
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prepared:
     """A request and which of the given conversions it carries."""
 
@@ -87,7 +88,7 @@ class Prepared:
     """For each position the conversion's own part of the body, as sent; it goes to the attempt log."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unsendable:
     """A conversion that must not be sent: `skipped` or `expired`, with a reason that an operator can filter by."""
 
@@ -95,13 +96,13 @@ class Unsendable:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Built:
     prepared: Sequence[Prepared]
     unsendable: Sequence[Unsendable] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Token:
     """An access token and how many seconds it lives."""
 
@@ -109,7 +110,7 @@ class Token:
     expires_in: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckResult:
     """The answer of `doctor` for one destination."""
 
@@ -198,3 +199,15 @@ class Adapter(ABC, Generic[Cred, Opt]):
     @abstractmethod
     def read_check(self, target: Target[Cred, Opt], answer: Answer) -> CheckResult:
         """What the answer to `check_request` says, with a remedy for each failure."""
+
+    def check_request_for(
+        self, target: Target[Cred, Opt], mappings: Sequence[Mapping[str, Any]], now: datetime, token: str | None
+    ) -> Request | None:
+        """`check_request`, for a platform that can be asked about the mappings of the destination's events as well."""
+        return self.check_request(target, now, token)
+
+    def read_check_for(
+        self, target: Target[Cred, Opt], mappings: Sequence[Mapping[str, Any]], answer: Answer
+    ) -> CheckResult:
+        """What the answer to `check_request_for` says."""
+        return self.read_check(target, answer)

@@ -6,17 +6,17 @@ deleted: after that nobody can tell which address a hash stood for, not even wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from uuid import UUID
 
+from postbacks.domain.frozen import frozen
 from postbacks.vault import keyed_hash
 
 Address = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressKey:
     valid_from: datetime
     secret: bytes
@@ -25,7 +25,7 @@ class AddressKey:
         return f"AddressKey({self.valid_from:%Y-%m-%dT%H:%M})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressHashes:
     """`address`: of the whole address. `network`: of its /64, for IPv6 only."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from postbacks.domain.frozen import frozen
 from postbacks.domain.matching import Confidence, Inheritance
 from postbacks.domain.model import Click, Consent
 from postbacks.privacy.addresses import AddressHashes
@@ -25,7 +25,7 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewClick:
     """A click to be stored. `key` is the hash of type and value."""
 
@@ -37,7 +37,7 @@ class NewClick:
     sealed_ip: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """What ties a player to a click. Without `inheritance` the click itself named the player."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from postbacks.domain import ids
+from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Consent
 from postbacks.store.database import Connection
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventRow:
     """An event as it stands in the database. `properties`, `match` and `not_sent` are JSON texts."""
 
@@ -35,7 +35,7 @@ class EventRow:
     not_sent: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """What is known under an idempotency key."""
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from postbacks.domain.delays import NO_DELAY
+from postbacks.domain.frozen import frozen
 from postbacks.store.database import Connection
 
 EVENTS = ""
 """Stands in the destination column for counts of events by their status."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Count:
     """What is counted: the end of deliveries per destination and status, or events per status."""
 
