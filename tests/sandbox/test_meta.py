@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from postbacks.sandbox.base import Fault, Reply, Seen
-from postbacks.sandbox.meta import MetaSimulator
+from postbacks.sandbox.meta import STRICTEST, MetaSimulator
 from postbacks.sandbox.meta_events import EVENT_RULES
 from postbacks.sandbox.meta_request import REQUEST_RULES
 
@@ -124,6 +124,7 @@ BROKEN_REQUESTS: list[tuple[int, Seen, Refused]] = [
     (9, seen([]), BAD),
     (9, seen([LEVEL] * 1001), BAD),
     (25, seen({"data": [LEVEL], "test_event_code": 12345}), BAD),
+    (25, seen({"data": [LEVEL], "test_event_code": None}), BAD),
 ]
 BROKEN_EVENTS: list[tuple[int, dict[str, Any], Refused]] = [
     (10, {}, LACKING),
@@ -427,6 +428,9 @@ FAULTS: list[tuple[str, Refused, Callable[[Reply], bool]]] = [
     ("token_expired", (401, 190, 463), lambda r: True),
     ("token_invalid", (401, 190, None), lambda r: True),
     ("wrong_permission", (403, 200, None), lambda r: True),
+    ("throttle_429", (429, 80004, None), lambda r: "X-Business-Use-Case-Usage" in r.headers),
+    ("error_200", (200, 2, None), lambda r: "events_received" not in r.body),
+    ("unknown_code", (400, 31337, None), lambda r: True),
     ("proof_required", (400, 100, None), lambda r: r.body["error"]["type"] == "GraphMethodException"),
 ]
 
@@ -444,10 +448,22 @@ def test_a_fault_answers_like_the_platform_and_stores_nothing(
 
 
 def test_every_fault_is_tested_and_429_comes_without_a_body() -> None:
-    reply = MetaSimulator().answer(seen([LEVEL]), Fault("http_429"))
+    sim = MetaSimulator()
+    reply = sim.answer(seen([LEVEL]), Fault("http_429"))
+    liar = sim.answer(seen([LEVEL]), Fault("received_none"))
 
     assert (reply.status, reply.body) == (429, b"")
-    assert {one[0] for one in FAULTS} | {"http_429"} == MetaSimulator.fault_kinds
+    assert (liar.status, liar.body["events_received"]) == (200, 0)
+    assert not sim.stored
+    assert {one[0] for one in FAULTS} | {"http_429", "received_none"} == MetaSimulator.fault_kinds
+
+
+def test_the_strictest_reading_turns_every_lenient_default() -> None:
+    lenient = {switches.popitem()[0] for switches, _, expected in deepcopy(SWITCHED) if expected[0] == 400}
+
+    # Rules 4, 13 and `poison` are answered with a refusal on either side.
+    assert STRICTEST.keys() == lenient - {"rule_4", "rule_13", "poison"}
+    assert all(MetaSimulator.switch_defaults[name] != value for name, value in STRICTEST.items())
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(5, 1), (600, 10), (601, 11)])

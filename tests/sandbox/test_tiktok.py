@@ -10,7 +10,14 @@ import orjson
 import pytest
 
 from postbacks.sandbox.base import Fault, Reply, Seen
-from postbacks.sandbox.tiktok import DEMO_APP, DEMO_CRM_SET, DEMO_OFFLINE_SET, DEMO_PIXEL, TikTokSimulator
+from postbacks.sandbox.tiktok import (
+    DEMO_APP,
+    DEMO_CRM_SET,
+    DEMO_OFFLINE_SET,
+    DEMO_PIXEL,
+    STRICTEST,
+    TikTokSimulator,
+)
 from postbacks.sandbox.tiktok_events import CURRENCIES, EVENT_RULES
 from postbacks.sandbox.tiktok_request import REQUEST_RULES
 
@@ -372,6 +379,9 @@ FAULTS = {
     "sys_50002": 50002,
     "sys_51012": 51012,
     "maintenance_60001": 60001,
+    "throttle_429": 40100,
+    "sys_500": 50000,
+    "unknown_code": 49999,
     "token_expired": 40102,
     "token_revoked": 40105,
     "wrong_permission": 40001,
@@ -384,7 +394,7 @@ def test_a_fault_answers_like_the_platform_and_stores_nothing(kind: str) -> None
     sim = TikTokSimulator()
     reply = sim.answer(seen(payload(LEVEL)), Fault(kind))
 
-    assert outcome(reply) == (200, FAULTS[kind])
+    assert outcome(reply) == ({"throttle_429": 429, "sys_500": 500}.get(kind, 200), FAULTS[kind])
     assert not sim.stored
 
 
@@ -397,6 +407,13 @@ def test_the_other_faults() -> None:
     assert outcome(partial) == (200, 20001)
     assert len(sim.stored) == 1
     assert FAULTS.keys() | {"http_429", "partial_20001"} == TikTokSimulator.fault_kinds
+
+
+def test_the_strictest_reading_turns_every_lenient_default() -> None:
+    lenient = {name for switches, _, (_, code) in SWITCHED for name in switches if code != 0 and switches[name] is True}
+
+    assert STRICTEST.keys() == lenient - {"rule_1_http_404"}
+    assert all(TikTokSimulator.switch_defaults[name] != value for name, value in STRICTEST.items())
 
 
 def test_the_currency_list_has_the_sheets_62_codes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from typing import Any, ClassVar
 
@@ -15,6 +16,17 @@ from postbacks.sandbox.meta_request import REQUEST_RULES, Call, read_params
 DEDUP_SECONDS = 48 * 3600
 DEMO_BEARER = "sandbox-meta-token"
 DEMO_DATASET = "998877665544332"
+
+STRICTEST: Mapping[str, Any] = {
+    "rule_10_length": True,
+    "rule_11_text": False,
+    "rule_11_future_seconds": 0,
+    "rule_14_strict": True,
+    "rule_16_md5": False,
+    "rule_18": True,
+    "rule_22_number": False,
+}
+"""Every switch whose default is the lenient reading of an uncertain rule, turned to the strict one."""
 
 
 class MetaSimulator(Simulator):
@@ -94,7 +106,7 @@ class MetaSimulator(Simulator):
         if refusal is not None:
             return refusal.reply()
         # Rule 25.
-        test_code = (call.params or {}).get("test_event_code") or ""
+        test_code = (call.params or {}).get("test_event_code", "")
         if not isinstance(test_code, str):
             return invalid("Invalid test_event_code", "test_event_code must be text.").reply()
         poison = self.switches["poison"].encode()

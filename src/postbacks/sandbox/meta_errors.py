@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -139,6 +139,14 @@ FAULTS: Mapping[str, Callable[[Fault], Reply]] = {
     "token_invalid": lambda _: TOKEN_INVALID.reply(),
     "wrong_permission": lambda _: NO_PERMISSION.reply(),
     "proof_required": lambda _: PROOF_ABSENT.reply(),
+    # Status 429 as a gateway gives it, and with what Graph itself says (sheet meta, 8.1).
     "http_429": lambda _: Reply(429),
+    "throttle_429": lambda fault: replace(_business_usage(fault), status=429).reply(),
+    # Answers that look like a yes to a client that reads no further than the status.
+    "error_200": lambda _: replace(_SERVER_2, status=200).reply(),
+    "received_none": lambda _: Reply(200, {"events_received": 0, "messages": [], "fbtrace_id": trace_id()}),
+    # A code that no table has.
+    "unknown_code": lambda _: GraphError(31337, message="(#31337) Something new").reply(),
 }
-"""Answers that do not depend on the request; nothing is stored. `throttle_80004` takes the wait from `seconds`."""
+"""Answers that do not depend on the request; nothing is stored. `throttle_80004` and `throttle_429` take the wait from
+`seconds`."""

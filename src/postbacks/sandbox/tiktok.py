@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from typing import Any, ClassVar
 
@@ -18,6 +19,14 @@ DEMO_PIXEL = "C9SANDBOX0PIXEL00001"
 DEMO_APP = "7300000000000000001"
 DEMO_OFFLINE_SET = "7300000000000000002"
 DEMO_CRM_SET = "7300000000000000003"
+
+STRICTEST: Mapping[str, Any] = {
+    "rule_13_milliseconds": True,
+    "rule_14": True,
+    "rule_24_strict": True,
+    "rule_26_strict": True,
+}
+"""Every switch whose default is the lenient reading of an uncertain rule, turned to the strict one."""
 
 
 class TikTokSimulator(Simulator):

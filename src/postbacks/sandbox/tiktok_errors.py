@@ -53,6 +53,11 @@ FAULTS: Mapping[str, Refusal] = {
     "sys_50002": Refusal(50002, "System timeout."),
     "sys_51012": Refusal(51012, "Pixel service error."),
     "maintenance_60001": Refusal(60001, "The service is under maintenance. Please retry later."),
+    # The same two with a status that says so, too.
+    "throttle_429": Refusal(40100, "Too many requests. Please retry in some time.", 429),
+    "sys_500": Refusal(50000, "System error.", 500),
+    # A code that no table has.
+    "unknown_code": Refusal(49999, "Something new."),
     "token_expired": TOKEN_EXPIRED,
     "token_revoked": TOKEN_REVOKED,
 }
