@@ -153,6 +153,13 @@ class TestBuild:
 
         assert datetime.fromisoformat(row["conversionDateTime"]) == CLICKED_AT + timedelta(seconds=1)
 
+    def test_the_time_is_cut_to_whole_seconds_and_never_in_the_future(self) -> None:
+        occurred_at = NOW - timedelta(milliseconds=1)
+
+        [row] = sent(ADS, google_conversion(occurred_at=occurred_at))["conversions"]
+
+        assert row["conversionDateTime"] == "2026-11-23 09:29:59+00:00"
+
     def test_one_click_in_one_second_stands_in_one_request_once(self) -> None:
         twice = [google_conversion(key="a" * 36), google_conversion(key="b" * 36)]
 
@@ -331,7 +338,8 @@ class TestRequest:
 
         verdicts = read(ADS, 2, ads_error(status, canonical, ads_failure(kind, code)))
 
-        among_many = S if row.kind is X else row.kind
+        # A 401 is a matter of the token until a fresh one is refused as well (sheet google, 4.2).
+        among_many = S if row.kind is X else R if status == 401 else row.kind
         assert {(verdict.kind, verdict.code) for verdict in verdicts} == {(among_many, code)}
         assert verdicts[0].remedy == ("" if among_many is S else row.remedy)
 
@@ -354,10 +362,11 @@ class TestRequest:
         assert read(ADS, 1, answer(401, b""))[0].stale_token
 
     @pytest.mark.parametrize("code", ["OAUTH_TOKEN_REVOKED", "NOT_ADS_USER", "CUSTOMER_NOT_FOUND"])
-    def test_a_dead_identity_is_not_refreshed(self, code: str) -> None:
+    def test_a_dead_identity_is_tried_with_a_fresh_token_and_keeps_its_remedy(self, code: str) -> None:
         [verdict] = read(ADS, 1, ads_error(401, "UNAUTHENTICATED", ads_failure("authenticationError", code)))
 
-        assert (verdict.kind, verdict.stale_token) == (H, False)
+        assert (verdict.kind, verdict.stale_token) == (R, True)
+        assert verdict.remedy == OTHER_ERRORS["authenticationError"][code].remedy
 
     @pytest.mark.parametrize("reason", ["ACCESS_TOKEN_SCOPE_INSUFFICIENT", "SERVICE_DISABLED"])
     def test_403_of_google_s_front_holds(self, reason: str) -> None:
@@ -379,10 +388,10 @@ class TestRequest:
         [
             ({"details": {"quotaErrorDetails": {"rateScope": "DEVELOPER", "retryDelay": "900s"}}}, {}, 900),
             ({"details": {"quotaErrorDetails": {"retryDelay": "30s"}}}, {"retry-after": "120"}, 120),
-            ({}, {}, 60),
+            ({}, {}, None),
         ],
     )
-    def test_the_quota_s_delay_is_kept(self, code: str, details: Any, headers: Any, pause: float) -> None:
+    def test_the_quota_s_delay_is_kept(self, code: str, details: Any, headers: Any, pause: float | None) -> None:
         failure = ads_failure("quotaError", code, **details)
 
         [verdict] = read(ADS, 1, ads_error(429, "RESOURCE_EXHAUSTED", failure, headers=headers))
@@ -434,6 +443,33 @@ class TestRequest:
 
 
 class TestCheck:
+    def test_asks_about_each_conversion_action_once(self) -> None:
+        mappings = [{"conversion_action_id": action} for action in ("55501", "55502", "55501")]
+
+        rows = orjson.loads(GOOGLE.check_request_for(ADS, mappings, NOW, TOKEN).body)["conversions"]
+
+        assert [row["conversionAction"].rpartition("/")[2] for row in rows] == ["55501", "55502"]
+        assert len({row["gclid"] for row in rows}) == len({row["orderId"] for row in rows}) == 2
+
+    @pytest.mark.parametrize("code", ["NO_CONVERSION_ACTION_FOUND", "INVALID_CONVERSION_ACTION_TYPE"])
+    def test_a_wrong_conversion_action_is_named(self, code: str) -> None:
+        mappings = [{"conversion_action_id": "55501"}, {"conversion_action_id": "99"}]
+
+        said = ads_partial(2, ads_failure("conversionUploadError", code, 1, "conversion_action"))
+        result = GOOGLE.read_check_for(ADS, mappings, said)
+
+        assert (result.ok, result.code) == (False, code)
+        assert "99" in result.message
+        assert "conversion_action_id" in result.remedy
+
+    @pytest.mark.parametrize(
+        "code", ["TOO_RECENT_CONVERSION_ACTION", "UNPARSEABLE_GCLID", "INVALID_CUSTOMER_FOR_CLICK"]
+    )
+    def test_what_passes_or_is_about_the_invented_click_is_a_yes(self, code: str) -> None:
+        said = ads_partial(1, ads_failure("conversionUploadError", code, 0))
+
+        assert GOOGLE.read_check_for(ADS, [{"conversion_action_id": "55501"}], said).ok
+
     def test_records_nothing(self) -> None:
         request = GOOGLE.check_request(ADS, NOW, TOKEN)
 

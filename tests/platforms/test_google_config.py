@@ -133,12 +133,13 @@ def test_google_has_no_event_names_of_its_own() -> None:
     assert GOOGLE.wildcard("level_up") is None
 
 
-def test_waits_for_the_hold_and_for_the_event() -> None:
-    where = destination(hold_hours=6)
-    early, late = CLICKED_AT + timedelta(hours=1), CLICKED_AT + timedelta(days=2)
+@pytest.mark.parametrize("hours", [0, 0.5, 6])
+def test_waits_for_the_hold_and_for_nothing_else(hours: float) -> None:
+    where = destination(hold_hours=hours)
+    for occurred_at in (CLICKED_AT, CLICKED_AT + timedelta(days=2), NOW + timedelta(minutes=10)):
+        due = GOOGLE.not_before(where, occurred_at=occurred_at, clicked_at=CLICKED_AT)
 
-    assert GOOGLE.not_before(where, occurred_at=early, clicked_at=CLICKED_AT) == CLICKED_AT + timedelta(hours=6)
-    assert GOOGLE.not_before(where, occurred_at=late, clicked_at=CLICKED_AT) == late
+        assert due == CLICKED_AT + timedelta(hours=hours)
 
 
 def test_the_deadline_counts_from_the_click() -> None:

@@ -265,12 +265,12 @@ class TestRead:
     @pytest.mark.parametrize(
         ("headers", "details", "pause"),
         [
-            ({}, [], 60),
+            ({}, [], None),
             ({"retry-after": "7"}, [], 7),
             ({}, [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "31.5s"}], 31.5),
         ],
     )
-    def test_throttling_pauses_the_destination(self, headers: Any, details: Any, pause: float) -> None:
+    def test_throttling_pauses_the_destination(self, headers: Any, details: Any, pause: float | None) -> None:
         error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "slow down", "details": details}
 
         [verdict] = read(DM, 1, answer(429, {"error": error}, headers))
@@ -395,6 +395,41 @@ class TestRead:
 
 
 class TestCheck:
+    def test_asks_about_each_conversion_action_once_and_at_most_ten(self) -> None:
+        mappings = [{"conversion_action_id": str(55501 + n % 11)} for n in range(22)]
+
+        request = GOOGLE.check_request_for(DM, mappings, NOW, TOKEN)
+
+        message = json_format.ParseDict(orjson.loads(request.body), datamanager_v1.IngestEventsRequest.pb()())
+        actions = [str(55501 + n) for n in range(10)]
+        assert message.validate_only is True
+        assert [one.product_destination_id for one in message.destinations] == actions
+        assert [one.reference for one in message.destinations] == list(message.events[0].destination_references)
+        assert "10 of its 11" in GOOGLE.read_check_for(DM, mappings, answer(200, {})).message
+
+    @pytest.mark.parametrize("reason", ["INVALID_CONVERSION_ACTION_ID", "INVALID_CONVERSION_ACTION_TYPE", "NOT_FOUND"])
+    def test_a_wrong_conversion_action_is_named(self, reason: str) -> None:
+        mappings = [{"conversion_action_id": "55501"}, {"conversion_action_id": "99"}]
+
+        said = rpc_error(400, "X", "X", [("destinations[1].product_destination_id", reason)])
+        result = GOOGLE.read_check_for(DM, mappings, said)
+
+        assert (result.ok, result.code) == (False, reason)
+        assert "99" in result.message
+        assert "conversion_action_id" in result.remedy
+
+    @pytest.mark.parametrize(
+        ("field", "reason"),
+        [
+            ("destinations[0].product_destination_id", "CONVERSION_ACTION_TOO_RECENTLY_CREATED"),
+            ("events.events[0].ad_identifiers", "INVALID_AD_IDENTIFIER_FOR_ACCOUNT"),
+        ],
+    )
+    def test_what_passes_or_is_about_the_invented_click_is_a_yes(self, field: str, reason: str) -> None:
+        said = rpc_error(400, "X", "X", [(field, reason)])
+
+        assert GOOGLE.read_check_for(DM, [{"conversion_action_id": "55501"}], said).ok
+
     def test_records_nothing(self) -> None:
         request = GOOGLE.check_request(DM, NOW, TOKEN)
 

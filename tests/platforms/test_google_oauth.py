@@ -67,11 +67,27 @@ def test_the_assertion_verifies_with_the_public_key() -> None:
     private_key().public_key().verify(raw, signed.encode(), PKCS1v15(), SHA256())
 
 
-def test_the_audience_is_the_token_url_that_is_asked() -> None:
+def asking(url: str) -> Target[Any, Any]:
     plain = target(GOOGLE, {**ACCOUNTS, "service_account": service_account()})
-    where = Target(plain.credentials, plain.options, {**plain.bases, "GOOGLE_TOKEN_URL": "http://sink:1/token"})
+    return Target(plain.credentials, plain.options, {**plain.bases, "GOOGLE_TOKEN_URL": url})
 
-    assert member(form(where)["assertion"], 1)["aud"] == "http://sink:1/token"
+
+def test_behind_a_proxy_the_audience_is_still_google_s_own() -> None:
+    """Google reads the assertion, whoever passes it on, and refuses any other audience (sheet google, 3)."""
+    assert member(form(asking("http://proxy:1/token"))["assertion"], 1)["aud"] == REAL
+
+
+@pytest.mark.parametrize(
+    ("setting", "asked"),
+    [
+        ("http://proxy:1/oauth", "http://proxy:1/oauth"),
+        ("http://proxy:1", "http://proxy:1/token"),
+        ("http://proxy:1/", "http://proxy:1/token"),
+        (REAL, REAL),
+    ],
+)
+def test_the_token_url_may_be_scheme_and_host_alone(setting: str, asked: str) -> None:
+    assert GOOGLE.token_request(asking(setting), NOW).url == asked
 
 
 @pytest.mark.parametrize(("life", "expected"), [(3599, 3599.0), ("120", 120.0), (None, 3599.0)])

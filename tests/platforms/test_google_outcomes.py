@@ -73,11 +73,24 @@ def test_success_delivers_all() -> None:
     assert kinds(status("SUCCESS", 3)) == [D, D, D]
 
 
-@pytest.mark.parametrize("state", ["PROCESSING", "REQUEST_STATUS_UNKNOWN", "SOMETHING_NEW"])
-def test_undecided_is_asked_again(state: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("PROCESSING", ""), ("REQUEST_STATUS_UNKNOWN", "REQUEST_STATUS_UNKNOWN"), ("SOMETHING_NEW", "SOMETHING_NEW")],
+)
+def test_undecided_is_asked_again_and_what_is_odd_about_it_is_said(state: str, code: str) -> None:
     verdicts = outcome(status(state, 3))
 
-    assert [(verdict.kind, verdict.code) for verdict in verdicts] == [(A, state)] * 3
+    assert [(verdict.kind, verdict.code) for verdict in verdicts] == [(A, code)] * 3
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(0, 1), (1, 2), (30, 60), (1440, 60)])
+@pytest.mark.parametrize("said", [status("PROCESSING", 1), answer(503, b""), TransportFailure("dns", "x", sent=False)])
+def test_the_second_question_follows_the_sooner_the_sooner_the_first_came(
+    minutes: float, seconds: float, said: Any
+) -> None:
+    [verdict] = GOOGLE.read_confirmation(destination(confirm_after_minutes=minutes), said, [0], NOW)
+
+    assert (verdict.kind, verdict.retry_after) == (A, seconds)
 
 
 class TestEveryReason:
@@ -113,12 +126,26 @@ class TestEveryReason:
                 "OPERATING_ACCOUNT_MISMATCH_FOR_AD_IDENTIFIER INVALID_OPERATING_ACCOUNT_FOR_CLICK "
                 "ONE_PER_CLICK_CONVERSION_ACTION_NOT_PERMITTED_WITH_BRAID CUSTOM_VARIABLE_NOT_ENABLED "
                 "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED EXTERNAL_ATTRIBUTION_DATA_MISSING",
-                H,
+                X,
             ),
         ],
     )
     def test_the_sheet_s_buckets(self, codes: str, kind: Kind) -> None:
         assert {OUTCOME_REASONS[code].kind for code in codes.split()} == {kind}
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "OPERATING_ACCOUNT_MISMATCH_FOR_AD_IDENTIFIER",
+            "INVALID_OPERATING_ACCOUNT_FOR_CLICK",
+            "CUSTOM_VARIABLE_NOT_ENABLED",
+            "ONE_PER_CLICK_CONVERSION_ACTION_NOT_PERMITTED_WITH_BRAID",
+            "EXTERNAL_ATTRIBUTION_DATA_MISSING",
+            "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED",
+        ],
+    )
+    def test_a_wrong_setting_says_what_to_repair_and_to_replay(self, code: str) -> None:
+        assert "replay" in OUTCOME_REASONS[code].remedy.lower()
 
     @pytest.mark.parametrize(("code", "hours"), [("TOO_RECENT_CLICK", 6), ("CLICK_NOT_FOUND", 24)])
     def test_waits(self, code: str, hours: int) -> None:
@@ -213,14 +240,18 @@ class TestWithoutIndices:
     def test_the_last_of_a_larger_request_goes_out_alone(self) -> None:
         [verdict] = outcome(status("PARTIAL_SUCCESS", 3, count("INVALID_GCLID", 1)), [1])
 
-        assert (verdict.kind, verdict.retry_after) == (R, 0)
+        assert verdict.kind is S
 
     def test_failure_without_a_reason_is_tried_again(self) -> None:
         assert kinds(status("FAILED", 3)) == [R, R, R]
 
     def test_partial_success_without_a_reason_is_split(self) -> None:
         assert kinds(status("PARTIAL_SUCCESS", 3)) == [S, S, S]
-        assert kinds(status("PARTIAL_SUCCESS", 1), [0]) == [R]
+
+    def test_a_partial_success_of_one_event_is_tried_again_on_schedule(self) -> None:
+        [verdict] = outcome(status("PARTIAL_SUCCESS", 1), [0])
+
+        assert (verdict.kind, verdict.retry_after) == (R, None)
 
     def test_a_reason_without_a_count(self) -> None:
         assert kinds(status("FAILED", 1, count("INVALID_GCLID")), [0]) == [X]
@@ -260,6 +291,13 @@ class TestWhenTheQuestionFails:
 
         assert verdict.kind is H
         assert verdict.remedy
+
+    def test_after_a_change_of_route_the_other_scope_holds_nothing(self) -> None:
+        said = rpc_error(403, "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT")
+
+        [verdict] = GOOGLE.read_confirmation(destination("ads_api"), said, [0], NOW)
+
+        assert (verdict.kind, verdict.code) == (A, "ACCESS_TOKEN_SCOPE_INSUFFICIENT")
 
     @pytest.mark.parametrize(
         "said",

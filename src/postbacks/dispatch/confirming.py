@@ -7,17 +7,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from postbacks.catalog import Destination
-from postbacks.dispatch.delivering import Delivery, Item, confirm_wait, refused_credentials
+from postbacks.dispatch.delivering import Delivery, Health, Item, refused_credentials
 from postbacks.dispatch.settling import outcome
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
-from postbacks.platforms.base import Response
-from postbacks.store.outbox import Ended, Postponed
+from postbacks.platforms.base import Answer, Response
+from postbacks.store.outbox import Ended, OpenDelivery, Postponed
 
 GIVE_UP = timedelta(days=49)
 """Google keeps a request's status for about 50 days (sheet google, 2.4)."""
+
+LONGEST_WAIT = 6 * 3600.0
+"""Seconds between two questions, at most."""
 
 
 async def confirm(
@@ -30,17 +33,28 @@ async def confirm(
     policy: RetryPolicy,
     delivery: Delivery,
 ) -> list[Ended | Postponed]:
-    """One outcome per item; items of one accepted request are asked for together."""
+    """One outcome per item; items of one accepted request are asked for together.
+
+    Once the platform wants no more questions (throttled, down, credentials refused) the rest is not asked.
+    """
     groups: dict[str, list[Item]] = {}
     for item in items:
         groups.setdefault(item.row.reference or "", []).append(item)
     outcomes: dict[int, Ended | Postponed] = {}
     for reference, group in groups.items():
-        verdicts = await _ask(destination, reference, group, sender, tokens, clock, delivery)
+        asked = not delivery.health.stop
+        verdicts = await _ask(destination, reference, group, sender, tokens, clock, delivery) if asked else ()
         now = clock()
-        for item, verdict in zip(group, verdicts, strict=True):
-            outcomes[id(item)] = _outcome(item, verdict, destination, policy, now)
+        for place, item in enumerate(group):
+            outcomes[id(item)] = (
+                _outcome(item, verdicts[place], destination, policy, now) if asked else _unasked(item, now)
+            )
     return [outcomes[id(item)] for item in items]
+
+
+def confirm_wait(tries: int, first: float) -> timedelta:
+    """How long to wait before asking again: `first` seconds, then each time twice as long, up to `LONGEST_WAIT`."""
+    return timedelta(seconds=min(max(first, 1.0) * 2 ** min(tries, 15), LONGEST_WAIT))
 
 
 async def _ask(
@@ -58,6 +72,8 @@ async def _ask(
         if isinstance(token, Verdict):
             if token.kind is Kind.HOLD:
                 delivery.health.hold = token
+            else:
+                delivery.health.trouble = token
             return [replace(token, kind=Kind.ACCEPTED)] * len(group)
         request = destination.adapter.confirm_request(destination.target, reference, token)
         started_at = clock()
@@ -68,22 +84,41 @@ async def _ask(
         if not (refused is None and any(verdict.stale_token for verdict in verdicts)):
             break
         refused = token
-    hold = next((verdict for verdict in verdicts if verdict.kind is Kind.HOLD), None)
+    _note_health(delivery.health, answer, verdicts)
+    if not (isinstance(answer, Response) and answer.status == 200):
+        # The question was refused, not the events: they stay accepted and are asked for when it works again.
+        verdicts = [
+            replace(verdict, kind=Kind.ACCEPTED) if verdict.kind is Kind.HOLD else verdict for verdict in verdicts
+        ]
+    for item, verdict in zip(group, verdicts, strict=True):
+        if _is_news(item.row, verdict):
+            seconds = (clock() - started_at).total_seconds()
+            item.attempts.append(delivery.attempt(item, request, "", answer, verdict, started_at, seconds))
+    return verdicts
+
+
+def _note_health(health: Health, answer: Answer, verdicts: Sequence[Verdict]) -> None:
+    """What an answer about some events says of the destination as a whole."""
     stale = next((verdict for verdict in verdicts if verdict.stale_token), None)
+    hold = next((verdict for verdict in verdicts if verdict.kind is Kind.HOLD), None)
     if stale is not None:
         # A fresh token was refused as well: nothing will be answered until a person looks at the credentials.
         hold = refused_credentials(stale)
     if hold is not None:
-        delivery.health.hold = hold
-        if not (isinstance(answer, Response) and answer.status == 200):
-            # The question was refused, not the events: they stay accepted and are asked for when it works again.
-            verdicts = [replace(verdict, kind=Kind.ACCEPTED) for verdict in verdicts]
-    for item, verdict in zip(group, verdicts, strict=True):
-        # "Ask again later" is no news for the log; an outcome is.
-        if verdict.kind is not Kind.ACCEPTED:
-            seconds = (clock() - started_at).total_seconds()
-            item.attempts.append(delivery.attempt(item, request, "", answer, verdict, started_at, seconds))
-    return verdicts
+        health.hold = hold
+        return
+    throttle = next((verdict for verdict in verdicts if verdict.throttled), None)
+    if throttle is not None:
+        health.throttle = throttle
+    elif not isinstance(answer, Response) or answer.status >= 500:
+        health.trouble = verdicts[0]
+    else:
+        health.answered = True
+
+
+def _is_news(row: OpenDelivery, verdict: Verdict) -> bool:
+    """An outcome is news for the log; "ask again later" only where it has a cause, and that one is new."""
+    return verdict.kind is not Kind.ACCEPTED or (bool(verdict.code) and verdict.code != row.reason)
 
 
 def _outcome(
@@ -91,36 +126,44 @@ def _outcome(
 ) -> Ended | Postponed:
     row = item.row
     if verdict.kind is Kind.ACCEPTED:
-        if now - row.created_at > GIVE_UP:
+        # Counted from the first send: before that, the delivery may have been held for as long as it liked.
+        if now - (row.tried_at or row.created_at) > GIVE_UP:
             return Ended(row.id, "failed", "never_confirmed", item.tried)
         wait = confirm_wait(row.tries, verdict.retry_after or 0)
-        return Postponed(
-            id=row.id,
-            status="accepted",
-            reason=None,
-            due=now + wait,
-            attempts=item.tried,
-            tried_at=row.tried_at,
-            tries=row.tries + 1,
-            ambiguous=row.ambiguous,
-            alone=row.alone,
-            reference=row.reference,
-            reference_index=row.reference_index,
-        )
-    if verdict.kind is Kind.SPLIT:
+        return replace(_unasked(item, now + wait), reason=verdict.code or None, tries=row.tries + 1)
+    if verdict.kind is Kind.SPLIT and not row.alone:
         # The answer does not say which of the batch it means: each is sent again by itself, under the same key.
-        return Postponed(
-            id=row.id,
+        return replace(
+            _unasked(item, now),
             status="retrying",
             reason=verdict.code or "split",
-            due=now,
-            attempts=item.tried,
-            tried_at=row.tried_at,
-            tries=row.tries,
-            ambiguous=row.ambiguous,
             alone=True,
             reference=None,
             reference_index=None,
         )
+    if verdict.kind is Kind.SPLIT:
+        # It was alone already. Whatever the platform means by that, it is not asked without a pause.
+        verdict = replace(verdict, kind=Kind.RETRY, retry_after=None)
     item.verdict = verdict
+    # Questions were counted as tries too, for the sake of their waits. A round of sending and asking leaves two entries
+    # in the log, and makes one step of the schedule.
+    item.row = replace(row, tries=min(row.tries, (item.tried - 1) // 2))
     return outcome(item, destination, policy, now, lambda: 1.0)
+
+
+def _unasked(item: Item, due: datetime) -> Postponed:
+    """The delivery as it is, to be asked for at `due`."""
+    row = item.row
+    return Postponed(
+        id=row.id,
+        status="accepted",
+        reason=row.reason,
+        due=due,
+        attempts=item.tried,
+        tried_at=row.tried_at,
+        tries=row.tries,
+        ambiguous=row.ambiguous,
+        alone=row.alone,
+        reference=row.reference,
+        reference_index=row.reference_index,
+    )

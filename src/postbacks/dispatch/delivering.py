@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 import structlog
@@ -311,8 +311,3 @@ def refused_credentials(verdict: Verdict) -> Verdict:
         message=verdict.message or "The platform refused a fresh access token.",
         remedy=verdict.remedy or "Check the credentials and the rights of their owner, then run `postbacks doctor`.",
     )
-
-
-def confirm_wait(tries: int, first: float) -> timedelta:
-    """How long to wait before asking again for a confirmation: doubling, from a minute to six hours."""
-    return timedelta(seconds=min(max(first, 60.0) * 2 ** min(tries, 12), 6 * 3600))

@@ -50,6 +50,7 @@ class Request:
     """One HTTP request, complete. `headers` and a few URLs carry secrets: never log either unmasked."""
 
     method: str
+    """`CONNECT` stands for "open the connection and send nothing"; it is answered with an empty 204."""
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)

@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 from postbacks.domain.model import Conversion, Verdict
 from postbacks.platforms import google_ads, google_conversions, google_data_manager, google_oauth, google_outcomes
 from postbacks.platforms.base import Adapter, Answer, Built, CheckResult, Prepared, Request, Token
-from postbacks.platforms.google_config import API_BASES, GoogleCredentials, GoogleMapping, GoogleOptions, GoogleTarget
+from postbacks.platforms.google_config import (
+    API_BASES,
+    GoogleCredentials,
+    GoogleMapping,
+    GoogleOptions,
+    GoogleTarget,
+    distinct_actions,
+)
 
 
 class Google(Adapter[GoogleCredentials, GoogleOptions]):
@@ -40,8 +47,11 @@ class Google(Adapter[GoogleCredentials, GoogleOptions]):
         return None
 
     def not_before(self, target: GoogleTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """`hold_hours` after the click: Google refuses younger ones (sheet google, 4.5)."""
-        return max(occurred_at, clicked_at + timedelta(hours=target.options.hold_hours))
+        """`hold_hours` after the click: Google refuses younger ones (sheet google, 4.5).
+
+        With 0 at once: a time in the future, from a game whose clock is ahead, is sent as now.
+        """
+        return clicked_at + timedelta(hours=target.options.hold_hours)
 
     def deadline(self, target: GoogleTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
         """90 days after the click, less an hour (sheet google, 4.5)."""
@@ -75,16 +85,30 @@ class Google(Adapter[GoogleCredentials, GoogleOptions]):
         self, target: GoogleTarget, answer: Answer, indexes: Sequence[int], now: datetime
     ) -> Sequence[Verdict]:
         """ACCEPTED while Google decides; then each event's own verdict."""
-        return google_outcomes.read_confirmation(answer, indexes, now)
+        return google_outcomes.read_confirmation(target, answer, indexes, now)
 
     def check_request(self, target: GoogleTarget, now: datetime, token: str | None) -> Request:
-        """A `validateOnly` request on the chosen route; it records nothing."""
-        if target.options.route == "ads_api":
-            return google_ads.check_request(target, now, token)
-        return google_data_manager.check_request(target, now, token)
+        """`check_request_for` a destination that maps no event yet."""
+        return self.check_request_for(target, (), now, token)
 
     def read_check(self, target: GoogleTarget, answer: Answer) -> CheckResult:
-        """Whether credentials and accounts work, with a remedy where not."""
+        """`read_check_for` a destination that maps no event yet."""
+        return self.read_check_for(target, (), answer)
+
+    def check_request_for(
+        self, target: GoogleTarget, mappings: Sequence[Mapping[str, Any]], now: datetime, token: str | None
+    ) -> Request:
+        """A `validateOnly` request on the chosen route, to the destination's conversion actions; it records nothing."""
+        actions = distinct_actions(mappings)
         if target.options.route == "ads_api":
-            return google_ads.read_check(target, answer)
-        return google_data_manager.read_check(target, answer)
+            return google_ads.check_request(target, actions, now, token)
+        return google_data_manager.check_request(target, actions, now, token)
+
+    def read_check_for(
+        self, target: GoogleTarget, mappings: Sequence[Mapping[str, Any]], answer: Answer
+    ) -> CheckResult:
+        """Whether credentials, accounts and conversion actions work, with a remedy where not."""
+        actions = distinct_actions(mappings)
+        if target.options.route == "ads_api":
+            return google_ads.read_check(target, actions, answer)
+        return google_data_manager.read_check(target, actions, answer)

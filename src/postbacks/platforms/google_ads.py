@@ -20,7 +20,6 @@ from postbacks.platforms.google_ads_answers import code_of, known_row, pause_of,
 from postbacks.platforms.google_answers import (
     ANSWER_LIMIT,
     NO_CLOCK,
-    QUOTA_PAUSE,
     GoogleError,
     Row,
     by_field,
@@ -28,6 +27,7 @@ from postbacks.platforms.google_answers import (
     details,
     failed_check,
     objects,
+    reached,
     read_error,
     refusal,
     unlocated,
@@ -42,15 +42,14 @@ _ROW = re.compile(r"conversions\[(\d+)\]")
 
 _PROBE_ACTION = "1"
 
-_ABOUT_PROBE = frozenset(
-    {
-        "NO_CONVERSION_ACTION_FOUND",
-        "INVALID_CONVERSION_ACTION_TYPE",
-        "UNAUTHORIZED_CUSTOMER",
-        "INVALID_CUSTOMER_FOR_CLICK",
-    }
-)
-"""What Google may say of the check's own invented action and click."""
+MAX_PROBED = 100
+"""Conversion actions that a check asks about, far below what Google takes in one request."""
+
+_ABOUT_ACTION = frozenset({"NO_CONVERSION_ACTION_FOUND", "INVALID_CONVERSION_ACTION_TYPE"})
+"""What Google says of the action that a check invents where the destination has none."""
+
+_ABOUT_PROBED_CLICK = frozenset({"UNAUTHORIZED_CUSTOMER", "INVALID_CUSTOMER_FOR_CLICK"})
+"""What Google may say of the click that every check invents."""
 
 _VERSION_GONE = Row(
     Kind.HOLD,
@@ -70,7 +69,7 @@ def build(target: GoogleTarget, conversions: Sequence[Conversion], now: datetime
     rounds: list[list[int]] = []
     for position in sendable:
         conversion = conversions[position]
-        moment = (conversion.click.value, _to_the_second(conversion_time(conversion, now)))
+        moment = (conversion.click.value, _moment(conversion, now))
         nth = seen[moment] = seen.get(moment, -1) + 1
         if nth == len(rounds):
             rounds.append([])
@@ -99,29 +98,39 @@ def read(target: GoogleTarget, prepared: Prepared, answer: Answer, now: datetime
     return same_for_all(_whole(answer, error, count, now), count)
 
 
-def check_request(target: GoogleTarget, now: datetime, token: str | None) -> Request:
-    """A `validateOnly` upload of one invented row: Google stores nothing (sheet google, 1.3)."""
-    row = {
-        "gclid": "postbacks-check",
-        "conversionAction": _action_name(target, _PROBE_ACTION),
-        "conversionDateTime": _to_the_second(now),
-        "orderId": "postbacks_check",
-    }
-    return _upload(target, orjson.dumps({"partialFailure": True, "validateOnly": True, "conversions": [row]}), token)
+def check_request(target: GoogleTarget, actions: Sequence[str], now: datetime, token: str | None) -> Request:
+    """A `validateOnly` upload, one invented row for each of `actions`: Google stores nothing (sheet google, 1.3).
+
+    Without any action the row names one that does not exist.
+    """
+    rows = [
+        {
+            "gclid": f"postbacks-check-{place}",
+            "conversionAction": _action_name(target, action),
+            "conversionDateTime": _to_the_second(now),
+            "orderId": f"postbacks_check_{place}",
+        }
+        for place, action in enumerate(actions[:MAX_PROBED] or [_PROBE_ACTION])
+    ]
+    return _upload(target, orjson.dumps({"partialFailure": True, "validateOnly": True, "conversions": rows}), token)
 
 
-def read_check(target: GoogleTarget, answer: Answer) -> CheckResult:
-    """Whether identity, account and project work. Complaints about the invented action and click are expected."""
+def read_check(target: GoogleTarget, actions: Sequence[str], answer: Answer) -> CheckResult:
+    """Whether identity, account, project and actions work. Complaints about the invented clicks are expected."""
     if isinstance(answer, TransportFailure):
         return failed_check(transport_verdict(answer))
     body = json_object(answer)
     if answer.status != 200 or body is None:
         return failed_check(_whole(answer, read_error(answer), 1, NO_CLOCK))
+    expected = _ABOUT_PROBED_CLICK if actions else _ABOUT_PROBED_CLICK | _ABOUT_ACTION
     for failure in _failures(body):
-        row = row_of(failure)
-        if row.kind is Kind.HOLD and code_of(failure)[1] not in _ABOUT_PROBE:
-            return failed_check(_verdict([failure]))
-    return CheckResult(ok=True, message="Google accepts the credentials for this account; nothing was recorded.")
+        if row_of(failure).kind is Kind.HOLD and code_of(failure)[1] not in expected:
+            verdict = _verdict([failure])
+            place = place_of(failure)
+            if place is not None and 0 <= place < len(actions):
+                verdict = replace(verdict, message=f"{verdict.message} (conversion_action_id {actions[place]})")
+            return failed_check(verdict)
+    return reached(actions, MAX_PROBED)
 
 
 def _answerable(places: Sequence[int], conversions: Sequence[Conversion]) -> Iterable[list[int]]:
@@ -154,7 +163,7 @@ def _row(target: GoogleTarget, conversion: Conversion, now: datetime) -> dict[st
     row: dict[str, Any] = {
         conversion.click.type: conversion.click.value,
         "conversionAction": _action_name(target, action_id(conversion.mapping)),
-        "conversionDateTime": _to_the_second(conversion_time(conversion, now)),
+        "conversionDateTime": _moment(conversion, now),
         "orderId": conversion.key,
     }
     if conversion.value is not None and conversion.currency:
@@ -173,10 +182,18 @@ def _action_name(target: GoogleTarget, action: str) -> str:
     return f"customers/{target.credentials.operating_account_id}/conversionActions/{action}"
 
 
+def _moment(conversion: Conversion, now: datetime) -> str:
+    """The conversion's time in whole seconds, which is all that the format has.
+
+    Cut off, so that it never lies in the future; rounded up only where it would come to lie before its click.
+    """
+    moment = conversion_time(conversion, now)
+    cut = moment.replace(microsecond=0)
+    return _to_the_second(cut if cut >= conversion.click.clicked_at else cut + timedelta(seconds=1))
+
+
 def _to_the_second(moment: datetime) -> str:
-    """`2026-11-20 13:03:09+00:00`. Rounded up: cut off, a conversion could come to lie before its click."""
-    if moment.microsecond:
-        moment = moment.replace(microsecond=0) + timedelta(seconds=1)
+    """`2026-11-20 13:03:09+00:00`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S+00:00")
 
 
@@ -231,23 +248,24 @@ def _verdict(failures: Sequence[Mapping[str, Any]]) -> Verdict:
     verdict = row.verdict(code, words(failure.get("message")), orjson.dumps(list(failures)).decode())
     if code_of(failure)[0] != "quotaError":
         return verdict
-    return replace(verdict, retry_after=pause_of(failure) or QUOTA_PAUSE, throttled=True)
+    return replace(verdict, retry_after=pause_of(failure), throttled=True)
 
 
 def _whole(answer: Response, error: GoogleError | None, count: int, now: datetime) -> Verdict:
     """The verdict for a request that was refused whole (sheet google, 4.2).
 
     A code that the tables know to need a person wins over the status; else 401, 403, 429 and 5xx speak for themselves.
+    A 401 always has the token fetched anew, once: what the code says counts where the fresh one is refused too.
     """
     failures = error.failures if error else ()
     known = [failure for failure in failures if known_row(failure)]
     lead = _verdict(known) if known else None
-    if lead and lead.kind is Kind.HOLD:
+    if lead and lead.kind is Kind.HOLD and answer.status != 401:
         return replace(lead, excerpt=None)
     code = lead.code if lead else code_of(failures[0])[1] if failures else ""
     refused = refusal(answer, error, now, code=code, pause=lead.retry_after if lead else None)
     if refused:
-        return refused
+        return replace(refused, remedy=lead.remedy) if lead and lead.remedy else refused
     if lead and lead.kind is Kind.RETRY:
         return replace(lead, excerpt=None)
     if answer.status == 404:

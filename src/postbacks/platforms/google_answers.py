@@ -20,9 +20,6 @@ ONE_DAY: Final = 24 * 3600.0
 ANSWER_LIMIT: Final = 128 * 1024
 """Bytes after which `Response.body` is cut."""
 
-QUOTA_PAUSE: Final = 60.0
-"""Seconds of rest after a 429 that names none: Data Manager's quota is counted by the minute (sheet google, 2.3)."""
-
 NO_CLOCK: Final = datetime.max.replace(tzinfo=UTC)
 """Stands for the time where an answer is read only for what it says, not for when to try again."""
 
@@ -192,7 +189,8 @@ def refusal(
 ) -> Verdict | None:
     """What 401, 403, 429 and 5xx mean for the whole request; `None` for every other status.
 
-    `code` and `pause` (seconds) are what a route's own body says more exactly.
+    `code` and `pause` (seconds) are what a route's own body says more exactly. A 429 that names no pause (Data Manager
+    promises none; sheet google, rule 40) leaves it to the dispatcher, whose own pauses grow up to a minute.
     """
     said = error.message if error else ""
     code = code or (error.reason if error else "")
@@ -209,7 +207,7 @@ def refusal(
         verdict,
         code=code or verdict.code,
         message=said or verdict.message,
-        retry_after=max(asked, default=QUOTA_PAUSE if verdict.throttled else None),
+        retry_after=max(asked, default=None),
     )
 
 
@@ -316,3 +314,14 @@ def failed_check(verdict: Verdict) -> CheckResult:
         message=verdict.message,
         remedy=verdict.remedy or "Google could not be asked just now; run the check again in a few minutes.",
     )
+
+
+def reached(actions: Sequence[str], at_most: int) -> CheckResult:
+    """`doctor`'s yes, which says how far it goes: `at_most` conversion actions can be asked about."""
+    if not actions:
+        about = "it maps no event yet"
+    elif len(actions) > at_most:
+        about = f"{at_most} of its {len(actions)} conversion actions were asked about"
+    else:
+        about = "all its conversion actions were asked about"
+    return CheckResult(ok=True, message=f"Google accepts the destination ({about}); nothing was recorded.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -138,3 +138,8 @@ GoogleTarget = Target[GoogleCredentials, GoogleOptions]
 def action_id(mapping: Mapping[str, Any]) -> str:
     """The conversion action of a validated mapping."""
     return str(mapping["conversion_action_id"])
+
+
+def distinct_actions(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The conversion actions of validated mappings, each once, in their order."""
+    return list(dict.fromkeys(action_id(mapping) for mapping in mappings if "conversion_action_id" in mapping))

@@ -32,8 +32,8 @@ def deadline(clicked_at: datetime) -> datetime:
 def conversion_time(conversion: Conversion, now: datetime) -> datetime:
     """When the conversion happened, never in the future.
 
-    Ingest lets a game's clock run up to ten minutes ahead, and the hold lets that pass; only a delivery that an
-    operator forces at once still meets it here.
+    Ingest lets a game's clock run up to ten minutes ahead. The hold usually lets that pass; with a hold of 0 it is met
+    here (sheet google, 4.5: future times are to be settled by the sender).
     """
     return min(conversion.occurred_at, max(now, conversion.click.clicked_at))
 

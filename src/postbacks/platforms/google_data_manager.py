@@ -23,6 +23,7 @@ from postbacks.platforms.google_answers import (
     Violation,
     by_field,
     failed_check,
+    reached,
     read_error,
     refusal,
     text,
@@ -36,12 +37,16 @@ from postbacks.platforms.reading import json_object, same_for_all, transport_ver
 _EVENT = re.compile(r"(?:events\.)?events\[(\d+)\]")
 """Google writes `events.events[0].event_source` (sheet google, 4.3), and `events[0]` for JSON that it cannot read."""
 
-PROBE_ACTION = "1"
-"""Conversion action of the check: none has this ID, so that Google's complaint about it proves all that precedes."""
+_DESTINATION = re.compile(r"destinations\[(\d+)\]")
 
-_ABOUT_ACTION = frozenset(
-    {"INVALID_CONVERSION_ACTION_ID", "INVALID_CONVERSION_ACTION_TYPE", "CONVERSION_ACTION_TOO_RECENTLY_CREATED"}
-)
+MAX_DESTINATIONS = 10
+"""Destinations in one request (sheet google, 2.2)."""
+
+PROBE_ACTION = "1"
+"""Conversion action of a check that has none to ask about. None has this ID, so that Google's complaint about it proves
+all that precedes."""
+
+_ABOUT_ACTION = frozenset({"INVALID_CONVERSION_ACTION_ID", "INVALID_CONVERSION_ACTION_TYPE"})
 
 
 def build(target: GoogleTarget, conversions: Sequence[Conversion], now: datetime, token: str | None) -> Built:
@@ -96,48 +101,69 @@ def confirm_request(target: GoogleTarget, reference: str, token: str | None) -> 
     return Request("GET", url, _bearer(token))
 
 
-def check_request(target: GoogleTarget, now: datetime, token: str | None) -> Request:
-    """A `validateOnly` request: Google tests token, accounts and form, and stores nothing (sheet google, 2.2)."""
+def check_request(target: GoogleTarget, actions: Sequence[str], now: datetime, token: str | None) -> Request:
+    """A `validateOnly` request: Google tests token, accounts, actions and form, and stores nothing (sheet google, 2.2).
+
+    It goes to the first ten of `actions`, as many as a request may name; without any, to one that does not exist.
+    """
+    probed = _probed(actions)
     event = {
-        "destinationReferences": [PROBE_ACTION],
+        "destinationReferences": probed,
         "transactionId": "postbacks_check",
         "eventTimestamp": _rfc3339(now),
         "eventSource": target.options.event_source,
         "adIdentifiers": {"gclid": "postbacks-check"},
     }
-    body = {"validateOnly": True, "destinations": [_destination(target, PROBE_ACTION)], "events": [event]}
+    destinations = [_destination(target, action) for action in probed]
+    body = {"validateOnly": True, "destinations": destinations, "events": [event]}
     return _ingest(target, orjson.dumps(body), token)
 
 
-def read_check(target: GoogleTarget, answer: Answer) -> CheckResult:
-    """Whether identity and accounts work. Complaints about the invented action and click are expected.
-
-    `check_request` knows no conversion action of the destination: the first conversion of each proves its ID.
-    """
+def read_check(target: GoogleTarget, actions: Sequence[str], answer: Answer) -> CheckResult:
+    """Whether identity, accounts and actions work. Complaints about what the check itself invents are expected."""
     if isinstance(answer, TransportFailure):
         return failed_check(transport_verdict(answer))
-    reached = CheckResult(ok=True, message="Google accepts the credentials for this account; nothing was recorded.")
     if answer.status == 200 and json_object(answer) is not None:
-        return reached
+        return reached(actions, MAX_DESTINATIONS)
     error = read_error(answer)
     whole = refusal(answer, error, NO_CLOCK)
     if whole:
         return failed_check(whole)
     if error is None or answer.status != 400:
         return failed_check(unreadable(answer))
-    left = [violation for violation in error.violations if not _expected(violation)]
-    if not left and (error.violations or error.reason in _ABOUT_ACTION):
-        return reached
+    left = [
+        replace(violation, description=_naming(violation, actions))
+        for violation in error.violations
+        if not _expected(violation, actions)
+    ]
+    if not left and (error.violations or _expected(Violation("", error.reason, "", {}), actions)):
+        return reached(actions, MAX_DESTINATIONS)
     return failed_check(by_field(replace(error, violations=left), 1, _EVENT, REQUEST_REASONS, DESTINATION_REFUSED)[0])
 
 
-def _expected(violation: Violation) -> bool:
-    """Whether Google only complains of the check's own invented action or click."""
-    if violation.reason in _ABOUT_ACTION or violation.field.endswith("product_destination_id"):
-        return True
+def _probed(actions: Sequence[str]) -> list[str]:
+    return list(actions[:MAX_DESTINATIONS]) or [PROBE_ACTION]
+
+
+def _expected(violation: Violation, actions: Sequence[str]) -> bool:
+    """Whether Google only complains of what the check invents (a click, an action), or of what passes by itself."""
     row = REQUEST_REASONS.get(violation.reason)
+    if row is not None and row.kind is Kind.RETRY and row.retry_after:
+        return True
+    about_action = violation.reason in _ABOUT_ACTION or violation.field.endswith("product_destination_id")
+    if about_action:
+        return not actions
     of_settings = row is not None and row.kind is Kind.HOLD
     return bool(_EVENT.match(violation.field) and violation.reason and not of_settings)
+
+
+def _naming(violation: Violation, actions: Sequence[str]) -> str:
+    """Google's words, with the number of the conversion action where they are about one."""
+    words = violation.description or violation.reason
+    match = _DESTINATION.match(violation.field)
+    if match and int(match[1]) < len(actions):
+        return f"{words} (conversion_action_id {actions[int(match[1])]})"
+    return words
 
 
 def _prepared(

@@ -12,6 +12,10 @@ _ACTION = (
     "operating_account_id; with cross-account conversion tracking that is the manager account."
 )
 _TERMS = "Accept the customer data terms in Google Ads: Goals › Conversions › Settings."
+_OTHER_ACCOUNT = (
+    "If all clicks fail so: set operating_account_id to the account (or its conversion customer, the manager) whose "
+    "ads bring the clicks, then replay."
+)
 _UNCHANGED = "The landing page must pass the click ID on unchanged: whole, with its upper and lower case."
 
 REQUEST_REASONS: Mapping[str, Row] = {
@@ -121,30 +125,33 @@ OUTCOME_REASONS: Mapping[str, Row] = {
     "UNKNOWN_CONSENT": Row(
         Kind.REFUSED, "Google has no consent for this conversion.", "Pass the player's consent with click or event."
     ),
-    # Configuration: until an administrator acts.
+    # Configuration. The request was taken, so that identity and accounts work; what is wrong concerns this click or
+    # this conversion action. The delivery ends, the destination goes on, and a replay after the repair sends it again.
     "OPERATING_ACCOUNT_MISMATCH_FOR_AD_IDENTIFIER": Row(
-        Kind.HOLD,
+        Kind.REFUSED,
         "The click belongs to another Ads account.",
-        "Set operating_account_id to the account (or its conversion customer, the manager) whose ads bring the clicks.",
+        _OTHER_ACCOUNT,
     ),
     "INVALID_OPERATING_ACCOUNT_FOR_CLICK": Row(
-        Kind.HOLD,
+        Kind.REFUSED,
         "The click belongs to another Ads account.",
-        "Set operating_account_id to the account (or its conversion customer, the manager) whose ads bring the clicks.",
+        _OTHER_ACCOUNT,
     ),
     "ONE_PER_CLICK_CONVERSION_ACTION_NOT_PERMITTED_WITH_BRAID": Row(
-        Kind.HOLD,
+        Kind.REFUSED,
         "The conversion action counts one per click, which gbraid and wbraid do not allow.",
-        "Set the conversion action's count to “Every” in Google Ads.",
+        "Set the conversion action's count to “Every” in Google Ads, then replay.",
     ),
-    "CUSTOM_VARIABLE_NOT_ENABLED": Row(Kind.HOLD, "The custom variable is off.", "Enable it in Google Ads."),
+    "CUSTOM_VARIABLE_NOT_ENABLED": Row(
+        Kind.REFUSED, "The custom variable is off.", "Enable it in Google Ads, then replay."
+    ),
     "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED": Row(
-        Kind.HOLD, "The customer data terms were not accepted.", _TERMS
+        Kind.REFUSED, "The customer data terms were not accepted.", f"{_TERMS} Then replay."
     ),
     "EXTERNAL_ATTRIBUTION_DATA_MISSING": Row(
-        Kind.HOLD,
+        Kind.REFUSED,
         "The conversion action is attributed externally, which Data Manager does not support.",
-        "Use a conversion action with Google's own attribution.",
+        "Use a conversion action with Google's own attribution, then replay.",
     ),
 }
 """`ProcessingErrorReason` without its prefix → meaning (sheet google, 4.4)."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from google.auth import crypt, jwt
 
 from postbacks.domain.model import Kind, Verdict
 from postbacks.platforms.base import Answer, Request, Response, Token, TransportFailure
 from postbacks.platforms.google_answers import text, words
-from postbacks.platforms.google_config import OAUTH_URL, GoogleTarget, ServiceAccount
+from postbacks.platforms.google_config import API_BASES, OAUTH_URL, GoogleTarget, ServiceAccount
 from postbacks.platforms.reading import json_object, transport_verdict
 
 SCOPES: Mapping[str, str] = {
@@ -23,6 +23,10 @@ SCOPES: Mapping[str, str] = {
     "ads_api": "https://www.googleapis.com/auth/adwords",
 }
 """Route → OAuth scope. A token of one scope is refused on the other route (sheet google, rules 7 and 27)."""
+
+AUDIENCE = API_BASES[OAUTH_URL]
+"""The `aud` of an assertion: Google's own address also where GOOGLE_TOKEN_URL names a proxy, because it is Google
+that reads the assertion behind it (sheet google, 3: google-auth does the same)."""
 
 ASSERTION_SECONDS = 3600
 """The longest life that Google accepts for a signed assertion (sheet google, 3)."""
@@ -60,10 +64,9 @@ def token_request(target: GoogleTarget, now: datetime) -> Request:
     Raises `ValueError` where the service account's private key cannot be read; `check_private_key` finds that when
     the destination is saved.
     """
-    url = target.bases[OAUTH_URL]
     credentials = target.credentials
     if credentials.service_account:
-        assertion = _assertion(credentials.service_account, SCOPES[target.options.route], url, now)
+        assertion = _assertion(credentials.service_account, SCOPES[target.options.route], now)
         form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
     else:
         form = {
@@ -72,7 +75,7 @@ def token_request(target: GoogleTarget, now: datetime) -> Request:
             "client_id": credentials.client_id or "",
             "client_secret": credentials.client_secret or "",
         }
-    return Request("POST", url, _FORM, urlencode(form).encode())
+    return Request("POST", _token_url(target), _FORM, urlencode(form).encode())
 
 
 def check_private_key(account: ServiceAccount) -> None:
@@ -106,6 +109,12 @@ def read_token(answer: Answer) -> Token | Verdict:
     )
 
 
+def _token_url(target: GoogleTarget) -> str:
+    """GOOGLE_TOKEN_URL; where it is only scheme and host, like the other settings of its kind, with Google's path."""
+    url = target.bases[OAUTH_URL]
+    return url if urlsplit(url).path.strip("/") else url.rstrip("/") + urlsplit(AUDIENCE).path
+
+
 def _token(body: Mapping[str, Any]) -> Token | Verdict:
     value = text(body.get("access_token"))
     if not value:
@@ -130,12 +139,12 @@ def _signer(account: ServiceAccount) -> crypt.RSASigner:
     return _load_signer(account.private_key, account.private_key_id)
 
 
-def _assertion(account: ServiceAccount, scope: str, audience: str, now: datetime) -> str:
+def _assertion(account: ServiceAccount, scope: str, now: datetime) -> str:
     issued = int(now.timestamp())
     claims = {
         "iss": account.client_email,
         "scope": scope,
-        "aud": audience,
+        "aud": AUDIENCE,
         "iat": issued,
         "exp": issued + ASSERTION_SECONDS,
     }

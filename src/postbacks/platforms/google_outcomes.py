@@ -23,12 +23,18 @@ from postbacks.platforms.google_answers import (
     text,
     unreadable,
     whole,
+    words,
 )
+from postbacks.platforms.google_config import GoogleTarget
 from postbacks.platforms.google_data_manager_answers import REQUEST_REASONS, outcome_code, outcome_row
 from postbacks.platforms.reading import json_object, same_for_all, transport_verdict
 
 _FINAL = {"SUCCESS": False, "PARTIAL_SUCCESS": False, "FAILED": True, "FAILURE": True}
 """Terminal status → whether no event survived. The enum says FAILED, the guide FAILURE (sheet google, 2.4)."""
+
+QUESTIONS = 30
+"""The first wait is this many times the second, from where on each is twice as long as the one before: after half an
+hour Google is asked again in a minute, after no wait at all in a second."""
 
 _FORGOTTEN = frozenset({"INVALID_REQUEST_ID", "REQUEST_TOO_OLD"})
 
@@ -43,8 +49,23 @@ class _Failures:
     """Code → records that it befell without saying which."""
 
 
-def read_confirmation(answer: Answer, indexes: Sequence[int], now: datetime) -> Sequence[Verdict]:
-    """One verdict per index; ACCEPTED means "not decided yet", and keeps the reference that it was asked with."""
+def read_confirmation(target: GoogleTarget, answer: Answer, indexes: Sequence[int], now: datetime) -> Sequence[Verdict]:
+    """One verdict per index; ACCEPTED means "not decided yet": ask again after `retry_after` seconds.
+
+    An ACCEPTED with a code says that the question failed, or that its answer was not understood. The conversions
+    themselves are untouched by that.
+    """
+    verdicts = _read(target, answer, indexes, now)
+    patience = min(max(target.options.confirm_after_minutes * 60 / QUESTIONS, 1.0), 60.0)
+    return [
+        replace(verdict, retry_after=max(verdict.retry_after or 0.0, patience))
+        if verdict.kind is Kind.ACCEPTED
+        else verdict
+        for verdict in verdicts
+    ]
+
+
+def _read(target: GoogleTarget, answer: Answer, indexes: Sequence[int], now: datetime) -> Sequence[Verdict]:
     count = len(indexes)
     if isinstance(answer, TransportFailure):
         return same_for_all(_later(transport_verdict(answer)), count)
@@ -53,7 +74,9 @@ def read_confirmation(answer: Answer, indexes: Sequence[int], now: datetime) -> 
     error = read_error(answer)
     refused = refusal(answer, error, now)
     if refused:
-        return same_for_all(refused if refused.kind is Kind.HOLD else _later(refused), count)
+        # On the other route the token lacks Data Manager's scope; that must not hold what goes out by that route.
+        holds = refused.kind is Kind.HOLD and target.options.route == "data_manager"
+        return same_for_all(refused if holds else _later(refused), count)
     reasons = [error.reason, *(violation.reason for violation in error.violations)] if error else []
     forgotten = next((reason for reason in reasons if reason in _FORGOTTEN), None)
     if forgotten:
@@ -74,7 +97,8 @@ def _decided(answer: Response, indexes: Sequence[int]) -> Sequence[Verdict]:
     status = destinations[0]
     state = text(status.get("requestStatus")) or "REQUEST_STATUS_UNKNOWN"
     if state not in _FINAL:
-        waiting = Verdict(Kind.ACCEPTED, code=state, message="Google has not decided about these events yet.")
+        code = "" if state == "PROCESSING" else words(state)
+        waiting = Verdict(Kind.ACCEPTED, code=code, message="Google has not decided about these events yet.")
         return same_for_all(waiting, len(indexes))
     failures = _failures(status)
     named = {index: _named(state, failures.named[index]) for index in indexes if index in failures.named}
@@ -82,7 +106,7 @@ def _decided(answer: Response, indexes: Sequence[int]) -> Sequence[Verdict]:
     if not unnamed:
         return [named[index] for index in indexes]
     total = _total(status, indexes) - len(failures.named)
-    others = replace(_unnamed(state, failures, len(unnamed), total), excerpt=_excerpt(state, sorted(failures.loose)))
+    others = replace(_unnamed(state, failures, total), excerpt=_excerpt(state, sorted(failures.loose)))
     return [named.get(index, others) for index in indexes]
 
 
@@ -120,8 +144,8 @@ def _named(state: str, codes: Sequence[str]) -> Verdict:
     return row.verdict(code, excerpt=_excerpt(state, codes))
 
 
-def _unnamed(state: str, failures: _Failures, asked: int, total: int) -> Verdict:
-    """The verdict for events that no list names; `total` of them were in the request, `asked` are still ours to settle.
+def _unnamed(state: str, failures: _Failures, total: int) -> Verdict:
+    """The verdict for the `total` events of the request that no list names.
 
     - Nothing failed without a name: they arrived.
     - One reason befell all of them, or there is just one: that reason is theirs.
@@ -131,7 +155,7 @@ def _unnamed(state: str, failures: _Failures, asked: int, total: int) -> Verdict
     none_survived = _FINAL[state]
     rows = [(code, outcome_row(code)) for code in failures.loose]
     if not rows:
-        return _unexplained(state, failures, asked)
+        return _unexplained(state, failures, total)
     failing = [row for _, row in rows if row.kind is not Kind.DELIVERED]
     if not failing or total == 1:
         code, row = decisive(rows)
@@ -141,21 +165,17 @@ def _unnamed(state: str, failures: _Failures, asked: int, total: int) -> Verdict
     if all(row.kind is Kind.RETRY and not row.may_last for row in failing):
         code, row = max(rows, key=lambda item: item[1].retry_after or 0)
         return row.verdict(code, "Google does not say which events failed; all of them are sent again, counted once.")
-    return _isolate(state, "Google does not say which events failed: " + ", ".join(sorted(failures.loose)), asked)
+    reasons = ", ".join(sorted(failures.loose))
+    return Verdict(Kind.SPLIT, code=state, message=f"Google does not say which events failed: {reasons}")
 
 
-def _unexplained(state: str, failures: _Failures, asked: int) -> Verdict:
+def _unexplained(state: str, failures: _Failures, total: int) -> Verdict:
     if _FINAL[state]:
         return Verdict(Kind.RETRY, code=state, message="Google failed the events and gave no reason.")
-    if state == "PARTIAL_SUCCESS" and not failures.named:
-        return _isolate(state, "Google took a part of the events and gave no reason for the others.", asked)
-    return Verdict(Kind.DELIVERED, code="SUCCESS")
-
-
-def _isolate(state: str, message: str, asked: int) -> Verdict:
-    if asked > 1:
-        return Verdict(Kind.SPLIT, code=state, message=message)
-    return Verdict(Kind.RETRY, code=state, message=message, retry_after=0)
+    if state != "PARTIAL_SUCCESS" or failures.named:
+        return Verdict(Kind.DELIVERED, code="SUCCESS")
+    message = "Google took a part of the events and gave no reason for the others."
+    return Verdict(Kind.SPLIT if total > 1 else Kind.RETRY, code=state, message=message)
 
 
 def _excerpt(state: str, codes: Sequence[str]) -> str:
