@@ -54,17 +54,17 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Until cancelled."""
-        last = dict.fromkeys((FREQUENT, HOURLY), -math.inf)
+        frequent = hourly = -math.inf
         try:
             while True:
                 try:
                     await self.beat()
                     now = time.monotonic()
-                    if now - last[FREQUENT] >= FREQUENT.total_seconds():
-                        last[FREQUENT] = now
+                    if now - frequent >= FREQUENT.total_seconds():
+                        frequent = now
                         await self.frequent()
-                    if now - last[HOURLY] >= HOURLY.total_seconds():
-                        last[HOURLY] = now
+                    if now - hourly >= HOURLY.total_seconds():
+                        hourly = now
                         await self.hourly()
                 except OUTAGES as outage:
                     log.warning("housekeeping.postponed", error=type(outage).__name__)
