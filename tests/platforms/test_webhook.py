@@ -256,6 +256,29 @@ def test_an_unknown_macro_is_named_and_the_known_ones_are_listed(options: dict[s
 
     assert "{klick_id} is no macro" in str(caught.value)
     assert all(f"{{{name}}}" in str(caught.value) for name in MACROS)
+    # The field is named, wherever the macro stands.
+    assert [one["loc"] for one in caught.value.errors()] == [tuple(options)]
+
+
+@pytest.mark.parametrize(
+    "macro", ["{Click_ID}", "{CLICK_ID}", "{sub1}", "{click-id}", "{ click_id }", "{{click_id}}", "{click.id}", "{_}"]
+)
+@pytest.mark.parametrize("place", ["url", "headers", "body", "text"])
+def test_a_misspelt_macro_is_never_sent_as_it_stands(macro: str, place: str) -> None:
+    options: dict[str, Any] = {
+        "url": {"url": f"{URL}?c={macro}"},
+        "headers": {"headers": {"X-Click": f"id {macro}"}},
+        "body": {"body": {"list": [f"id {macro}"]}},
+        "text": {"headers": {"Content-Type": "text/plain"}, "body": f"id {macro}"},
+    }[place]
+
+    with pytest.raises(ValidationError, match=r"no macro|percent-encoded"):
+        build(**options)
+
+
+@pytest.mark.parametrize("url", ["https://[2606:4700::1111]:8443/x", "http://192.0.2.7/", "https://h-1.example:8443"])
+def test_usual_addresses_are_taken(url: str) -> None:
+    assert request_of(conversion(), url=url).url == url
 
 
 @pytest.mark.parametrize(
@@ -268,7 +291,16 @@ def test_an_unknown_macro_is_named_and_the_known_ones_are_listed(options: dict[s
         ({"url": "https://{event_name}.example/"}, "not in the host"),
         ({"url": "https://user:pw@hooks.example/"}, "Authorization header"),
         ({"url": "https://hooks.example:99999/"}, "port"),
-        ({"url": f"{URL}?c={{Click_ID}}"}, "brace"),
+        ({"url": f"{URL}?c={{}}"}, "brace"),
+        ({"url": "https://2130706433/"}, "four decimal numbers"),
+        ({"url": "https://127.1/"}, "four decimal numbers"),
+        ({"url": "https://0x7f.0x1/"}, "four decimal numbers"),
+        ({"url": "https://0177.0.0.1/"}, "four decimal numbers"),
+        ({"url": "https://hooks.example.1./"}, "four decimal numbers"),
+        ({"url": "https://hooks.example\\@evil.example/"}, "Authorization header"),
+        ({"url": "https://hooks.example\\.evil.example/"}, "host or port"),
+        ({"url": "https://%31%32%37.0.0.1/"}, "host or port"),
+        ({"url": "https://[::1/"}, "host or port"),
         ({"url": f"{URL}#x"}, "fragment"),
         ({"url": f"{URL}/ü"}, "percent-encoded"),
         ({"url": f"{URL}/../x"}, "segment"),
@@ -282,6 +314,8 @@ def test_an_unknown_macro_is_named_and_the_known_ones_are_listed(options: dict[s
         ({"headers": {"X-A": "1", "x-a": "2"}}, "twice"),
         ({"headers": {"Content-Type": "{event_name}"}}, "no macros"),
         ({"headers": {"Content-Type": "application/xml"}, "body": "<c/>"}, "no escaping"),
+        ({"headers": {"Content-Type": "application/xml"}}, "no escaping"),
+        ({"headers": {"Content-Type": "text/plain"}, "method": "GET", "body": "x"}, "no body"),
         ({"body": '{"c":{click_id}"}'}, "not valid JSON"),
         ({"body": '{"c":x{click_id}}'}, "not valid JSON"),
         ({"boby": "{}"}, "Extra inputs"),
@@ -323,7 +357,7 @@ def test_answers(status: int, kind: Kind) -> None:
     verdict = read(Response(status, {"retry-after": "30"}, b"secret words of the endpoint"))
 
     assert (verdict.kind, verdict.code) == (kind, f"http_{status}")
-    assert verdict.throttled is (status == 429)
+    assert verdict.throttled is (status in (429, 503))
     assert verdict.retry_after == (30 if kind is Kind.RETRY and status != 101 else None)
     assert verdict.remedy or kind not in (Kind.HOLD, Kind.REFUSED)
     assert "secret" not in verdict.message
@@ -347,12 +381,37 @@ def test_no_answer_is_tried_again(code: str) -> None:
     assert read(TransportFailure(code, "no answer", sent=False)).kind is Kind.RETRY
 
 
-def test_an_endpoint_is_not_asked_without_a_conversion() -> None:
-    configured = target(WEBHOOK, {}, {"url": URL})
+def test_a_503_that_names_no_time_leaves_the_others_alone() -> None:
+    verdict = read(Response(503))
 
-    assert WEBHOOK.check_request(configured, NOW, None) is None
-    assert WEBHOOK.read_check(configured, Response(200)).code == "not_checkable"
-    assert not WEBHOOK.read_check(configured, TransportFailure("refused_address", "", sent=False)).ok
+    assert (verdict.kind, verdict.throttled, verdict.retry_after) == (Kind.RETRY, False, None)
+
+
+def test_the_check_opens_a_connection_and_sends_nothing() -> None:
+    configured = target(WEBHOOK, {}, {"url": "https://hooks.example:8443/in/{click_id}?key=secret"})
+    request = WEBHOOK.check_request(configured, NOW, None)
+
+    assert (request.method, request.url, request.body) == ("CONNECT", "https://hooks.example:8443/", b"")
+    assert (WEBHOOK.read_check(configured, Response(204)).ok, request.headers) == (True, {})
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("dns", "options.url"),
+        ("connect", "firewalls"),
+        ("timeout", "firewalls"),
+        ("tls", "certificate"),
+        ("refused_address", "POSTBACKS_WEBHOOK_ALLOW_NETWORKS"),
+        ("reset", "firewalls"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_reached_has_a_remedy(code: str, remedy: str) -> None:
+    configured = target(WEBHOOK, {}, {"url": URL})
+    result = WEBHOOK.read_check(configured, TransportFailure(code, "in words", sent=False))
+
+    assert (result.ok, result.code, bool(result.message)) == (False, code, True)
+    assert remedy in result.remedy
 
 
 def test_no_event_that_ingest_takes_is_too_old() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -23,6 +24,8 @@ MAX_ANSWER = 128 * 1024
 """Bytes of an answer that are kept; the rest is not read."""
 
 CONNECT_SECONDS = 10.0
+BODY_SECONDS = 5.0
+"""How long the body of a webhook's answer may take. Its status already decides, so the rest is not waited for."""
 USER_AGENT = f"postbacks/{__version__}"
 
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -99,12 +102,11 @@ class Sender:
 
     def __init__(self, allowed: Sequence[IPv4Network | IPv6Network], connections: int) -> None:
         self._allowed = allowed
+        self._resolver = PublicResolver(allowed)
         # Bounded per host and not over all: a request must not wait for a connection behind a platform that hangs.
         self._platforms = self._session(aiohttp.TCPConnector(limit=0, limit_per_host=connections, ttl_dns_cache=60))
         self._webhooks = self._session(
-            aiohttp.TCPConnector(
-                limit=0, limit_per_host=connections, resolver=PublicResolver(allowed), use_dns_cache=False
-            )
+            aiohttp.TCPConnector(limit=0, limit_per_host=connections, resolver=self._resolver, use_dns_cache=False)
         )
 
     @staticmethod
@@ -120,6 +122,7 @@ class Sender:
     async def close(self) -> None:
         await self._platforms.close()
         await self._webhooks.close()
+        await self._resolver.close()
 
     async def send(self, request: Request, *, seconds: float, public_only: bool = False) -> Answer:
         """The answer, or what went wrong on the way. Never raises but for cancellation."""
@@ -131,14 +134,22 @@ class Sender:
         except aiohttp.ClientError as error:
             return _failure(error)
         except TimeoutError:
-            return TransportFailure("timeout", f"No answer within {seconds:g} seconds.", sent=True)
+            return TransportFailure(
+                "timeout", f"No answer within {seconds:g} seconds.", sent=request.method != "CONNECT"
+            )
         except (ValueError, UnicodeError):
             return TransportFailure("connect", "The address is not a valid URL.", sent=False)
+        except socket.gaierror:
+            return TransportFailure("dns", "The name could not be resolved.", sent=False)
+        except ssl.SSLError:
+            return TransportFailure("tls", "The certificate was not accepted, or TLS failed.", sent=False)
         except OSError as error:
             return TransportFailure("connect", error.strerror or type(error).__name__, sent=False)
 
     async def _send(self, request: Request, *, public_only: bool) -> Answer:
         url = URL(request.url, encoded=True)
+        if request.method == "CONNECT":
+            return await self._reach(url)
         session = self._platforms
         if public_only:
             session = self._webhooks
@@ -155,28 +166,64 @@ class Sender:
             return Response(
                 status=response.status,
                 headers={name.lower(): value for name, value in response.headers.items()},
-                body=await _read(response),
+                body=await _read(response, BODY_SECONDS if public_only else None),
             )
+
+    async def _reach(self, url: URL) -> Answer:
+        """Opens a connection to where a webhook would be sent, with TLS where it has that, and closes it."""
+        self._refuse_literal(url)
+        host, port = url.host or "", url.port or 0
+        found = [host] if _is_address(host) else [one["host"] for one in await self._resolver.resolve(host, port)]
+        context = ssl.create_default_context() if url.scheme == "https" else None
+        for last, address in enumerate(found, start=1 - len(found)):
+            try:
+                _, writer = await asyncio.open_connection(
+                    address, port, ssl=context, server_hostname=host if context else None
+                )
+            except OSError:
+                if last == 0:
+                    raise
+                continue
+            writer.transport.abort()
+            break
+        return Response(204)
 
     def _refuse_literal(self, url: URL) -> None:
         """An address instead of a name never reaches the resolver."""
-        try:
-            address = ip_address((url.host or "").partition("%")[0])
-        except ValueError:
+        host = url.host or ""
+        if not _is_address(host):
+            if host.rstrip(".").rpartition(".")[2].isdigit():
+                # No name ends in a number. What does is an odd spelling of an address, such as 127.1 or 2130706433.
+                raise RefusedAddressError(f"{host} is no usual spelling of an address")
             return
-        if not is_allowed(address, self._allowed):
-            raise RefusedAddressError(f"{url.host} is not a public address")
+        if not is_allowed(ip_address(host.partition("%")[0]), self._allowed):
+            raise RefusedAddressError(f"{host} is not a public address")
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _read(response: aiohttp.ClientResponse, seconds: float | None) -> bytes:
+    """At most `MAX_ANSWER` bytes; with `seconds`, what has come by then, or until it broke off, and no more."""
     chunks: list[bytes] = []
     total = 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk[: MAX_ANSWER - total])
-        total += len(chunks[-1])
-        if total >= MAX_ANSWER:
-            response.close()
-            break
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in response.content.iter_any():
+                chunks.append(chunk[: MAX_ANSWER - total])
+                total += len(chunks[-1])
+                if total >= MAX_ANSWER:
+                    response.close()
+                    break
+    except (TimeoutError, aiohttp.ClientPayloadError):
+        if seconds is None:
+            raise
+        response.close()
     return b"".join(chunks)
 
 

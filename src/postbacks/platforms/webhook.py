@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook as Signer
 
@@ -83,6 +85,15 @@ _REFUSED_ADDRESS: Final = Verdict(
 )
 
 
+UNREACHABLE: Final[Mapping[str, str]] = {
+    "dns": "Compare the host in options.url with the endpoint's address, and check this machine's DNS.",
+    "connect": "Check that the endpoint runs, its port in options.url, and the firewalls between here and there.",
+    "timeout": "Check that the endpoint runs, its port in options.url, and the firewalls between here and there.",
+    "tls": "The endpoint needs a certificate for this host from an authority that this machine trusts, not expired.",
+}
+"""Why `doctor` could not reach an endpoint → what to do."""
+
+
 class Webhook(Adapter[WebhookCredentials, WebhookOptions]):
     """Calls a URL for each conversion, whatever the platform of its click.
 
@@ -145,20 +156,23 @@ class Webhook(Adapter[WebhookCredentials, WebhookOptions]):
 
     def check_request(
         self, target: Target[WebhookCredentials, WebhookOptions], now: datetime, token: str | None
-    ) -> Request | None:
-        """There is none: whatever we send, the endpoint may take it for a conversion."""
-        return None
+    ) -> Request:
+        """A connection alone: whatever were sent over it, the endpoint might take it for a conversion."""
+        url = urlsplit(target.options.url)
+        return Request("CONNECT", f"{url.scheme}://{url.netloc}/")
 
     def read_check(self, target: Target[WebhookCredentials, WebhookOptions], answer: Answer) -> CheckResult:
-        """Says that nothing was asked, unless the address itself was refused."""
-        if isinstance(answer, TransportFailure) and answer.code == _REFUSED_ADDRESS.code:
+        """Name, address, connection and TLS; whether the endpoint takes our calls, only an event can show."""
+        if isinstance(answer, Response):
+            return CheckResult(
+                ok=True,
+                code="reachable",
+                message="The endpoint can be reached; nothing was sent. Whether it takes our calls, an event shows.",
+            )
+        if answer.code == _REFUSED_ADDRESS.code:
             return failed_check(_REFUSED_ADDRESS)
-        return CheckResult(
-            ok=True,
-            code="not_checkable",
-            message="An endpoint of one's own cannot be asked without sending it a conversion; nothing was sent.",
-            remedy="Send a test event and look at its delivery.",
-        )
+        remedy = UNREACHABLE.get(answer.code, UNREACHABLE["connect"])
+        return CheckResult(ok=False, code=answer.code, message=answer.message, remedy=remedy)
 
 
 _UNSAFE_PATH: Final = Verdict(
@@ -196,4 +210,6 @@ def _read(answer: Answer, now: datetime) -> Verdict:
 def _settled(response: Response, row: Row, now: datetime) -> Verdict:
     wait = retry_after(response, now) if row.kind is Kind.RETRY else None
     message = f"{row.meaning} ({response.status})"
-    return settled(row, code=f"http_{response.status}", message=message, batch=1, retry_after=wait)
+    verdict = settled(row, code=f"http_{response.status}", message=message, batch=1, retry_after=wait)
+    # Who says with a 503 when to come back means all of us, as with a 429.
+    return replace(verdict, throttled=True) if response.status == 503 and wait else verdict

@@ -7,11 +7,12 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self
+from ipaddress import IPv4Address
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from postbacks.platforms.base import ConfigModel
 from postbacks.platforms.webhook_template import NUMBERS, Place, Template, parse
@@ -29,6 +30,8 @@ _OF_THE_CONNECTION: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "expect"}
 )
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_AUTHORITY: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+"""Host and port. No percent sign, no backslash: what reads them differently could be led elsewhere."""
 _FORM_LIKE: Final = re.compile(r"[^\s=&]+=[^\s&]*(&[^\s=&]+=[^\s&]*)*")
 _CONTENT_TYPES: Final[Mapping[Place, str]] = {
     Place.JSON: "application/json",
@@ -70,7 +73,8 @@ class WebhookOptions(ConfigModel):
         Literal["GET", "POST"], BeforeValidator(lambda raw: raw.upper() if isinstance(raw, str) else raw)
     ] = "POST"
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    body: Annotated[str | None, BeforeValidator(_as_text)] = Field(default=None, repr=False)
+    # Validated also where it is absent: the default body has to suit a content type that is given.
+    body: Annotated[str | None, BeforeValidator(_as_text)] = Field(default=None, repr=False, validate_default=True)
     """Of a POST; without it `DEFAULT_BODY`. Empty text sends an empty body."""
 
     @field_validator("url")
@@ -88,28 +92,39 @@ class WebhookOptions(ConfigModel):
             raise ValueError("the same header stands there twice")
         return headers
 
-    @model_validator(mode="after")
-    def _body_is_usable(self) -> Self:
-        if self.method == "GET":
-            if self.body:
+    @field_validator("body")
+    @classmethod
+    def _body_is_usable(cls, body: str | None, others: ValidationInfo) -> str | None:
+        """Stands at the field, so that a refusal names it; method and headers were read before it."""
+        if others.data.get("method") == "GET":
+            if body:
                 raise ValueError("a GET has no body: remove body, or set method to POST")
-            return self
-        template = self.body_template()
+            return body
+        template = _body_template(body, others.data.get("headers") or {})
         if template.place is Place.JSON and template.pieces:
             _check_json(template)
-        return self
+        return body
 
     def content_type(self) -> str:
         """The given one, else what the body looks like."""
-        given = next((value for name, value in self.headers.items() if name.lower() == "content-type"), None)
-        return given or _CONTENT_TYPES[_looks_like(self._body_text())]
+        return _content_type(self.body, self.headers)
 
     def body_template(self) -> Template:
         """The body of a POST, escaped as its content type wants it."""
-        return parse(self._body_text(), _place_of(self.content_type()))
+        return _body_template(self.body, self.headers)
 
-    def _body_text(self) -> str:
-        return DEFAULT_BODY if self.body is None else self.body
+
+def _content_type(body: str | None, headers: Mapping[str, str]) -> str:
+    given = next((value for name, value in headers.items() if name.lower() == "content-type"), None)
+    return given or _CONTENT_TYPES[_looks_like(_body_text(body))]
+
+
+def _body_template(body: str | None, headers: Mapping[str, str]) -> Template:
+    return parse(_body_text(body), _place_of(_content_type(body, headers)))
+
+
+def _body_text(body: str | None) -> str:
+    return DEFAULT_BODY if body is None else body
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +158,8 @@ def check_url(url: str) -> None:
         raise ValueError("url: macros may stand in path and query, not in the host")
     if "@" in literal[2]:
         raise ValueError("url: user name and password belong into an Authorization header")
+    if _AUTHORITY.fullmatch(literal[2]) is None:
+        raise ValueError("url: host or port is not valid")
     if any(brace in piece for piece in template.pieces if isinstance(piece, str) for brace in "{}"):
         raise ValueError("url: a brace is left that belongs to no macro; macros are written {click_id}")
     if "#" in url:
@@ -154,8 +171,24 @@ def check_url(url: str) -> None:
         usable = False
     if not usable:
         raise ValueError("url: host or port is not valid")
+    if _is_odd_address(parts.hostname or ""):
+        raise ValueError("url: an address is written as four decimal numbers (or as IPv6 between brackets)")
     if has_dot_segment(url):
         raise ValueError("url: the path must not contain . or .. as a segment")
+
+
+def _is_odd_address(host: str) -> bool:
+    """Whether a resolver might read the host as an IPv4 address although it does not look like one (`0x7f.1`)."""
+    if ":" in host:
+        return False
+    last = host.rstrip(".").rpartition(".")[2]
+    if re.fullmatch(r"[0-9]+|0[xX][0-9A-Fa-f]*", last) is None:
+        return False
+    try:
+        IPv4Address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def has_dot_segment(url: str) -> bool:
@@ -173,7 +206,10 @@ def _check_header(name: str, value: str) -> None:
         raise ValueError(f"headers: {name} is ours; give credentials.signing_secret to have requests signed")
     if re.fullmatch(r"[ -~]*", value) is None:
         raise ValueError(f"headers: the value of {name} must be visible ASCII on one line")
-    template = parse(value, Place.HEADER)
+    try:
+        template = parse(value, Place.HEADER)
+    except ValueError as error:
+        raise ValueError(f"headers: {name}: {error}") from None
     if name.lower() == "content-type" and any(not isinstance(piece, str) for piece in template.pieces):
         raise ValueError("headers: Content-Type decides the escaping and takes no macros")
 

@@ -1,7 +1,8 @@
 """Macro templates of webhooks: `{click_id}` in a URL, a header or a body, escaped for the place where it stands.
 
-Only `{name}` with `[a-z_]+` between the braces is a macro; every other brace is literal, so that a JSON body needs
-no doubled braces. A name that is no macro is refused when the destination is saved.
+Braces around one word are a macro; every other brace is literal, so that a JSON body needs no doubled braces. A word
+that is no macro (`{klick_id}`, `{Click_ID}`, `{sub1}`, `{ click_id }`, `{{click_id}}`) is refused when the destination
+is saved: no valid JSON has a bare word between braces.
 
 | place  | what a macro becomes                                                                            |
 |--------|-------------------------------------------------------------------------------------------------|
@@ -60,7 +61,9 @@ PLATFORM_OF: Final[Mapping[str, str]] = {
 NUMBERS: Final = frozenset({"value", "occurred_at_unix", "clicked_at_unix"})
 """Macros that stand as numbers where they stand outside quotes in JSON."""
 
-_MACRO: Final = re.compile(r"\{([a-z_]+)\}")
+_WORD: Final = r"[ \t]*[A-Za-z_][\w.:-]*[ \t]*"
+_MACRO: Final = re.compile(rf"\{{(?P<name>\{{{_WORD}\}}|{_WORD})\}}", re.ASCII)
+"""Wider than the macros there are, so that a misspelt one is seen."""
 
 
 class Place(StrEnum):
@@ -100,7 +103,7 @@ def parse(text: str, place: Place) -> Template:
     end = 0
     quoted = False
     for found in _MACRO.finditer(text):
-        name = found[1]
+        name = found["name"]
         if name not in MACROS:
             raise ValueError(f"{{{name}}} is no macro; known are {', '.join(f'{{{known}}}' for known in MACROS)}")
         literal = text[end : found.start()]
