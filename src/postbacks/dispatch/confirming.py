@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from postbacks.catalog import Destination
-from postbacks.dispatch.delivering import Delivery, Health, Item, refused_credentials
+from postbacks.dispatch.delivering import Delivery, Health, Item, refused_credentials, storable
 from postbacks.dispatch.settling import outcome
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
@@ -70,6 +70,7 @@ async def _ask(
     while True:
         token = await tokens.token(destination, refused=refused)
         if isinstance(token, Verdict):
+            token = storable(token)
             if token.kind is Kind.HOLD:
                 delivery.health.hold = token
             else:
@@ -78,9 +79,10 @@ async def _ask(
         request = destination.adapter.confirm_request(destination.target, reference, token)
         started_at = clock()
         answer = await sender.send(request, seconds=destination.adapter.max_wait.total_seconds())
-        verdicts = destination.adapter.read_confirmation(
+        read = destination.adapter.read_confirmation(
             destination.target, answer, [item.row.reference_index or 0 for item in group], clock()
         )
+        verdicts = [storable(verdict) for verdict in read]
         if not (refused is None and any(verdict.stale_token for verdict in verdicts)):
             break
         refused = token

@@ -30,6 +30,14 @@ log = structlog.get_logger(__name__)
 RESENDS = 25
 """Rounds of splitting and re-sending inside one claim. Halving 2,000 events needs 11; the rest goes on later."""
 
+RESEND_LATER = "resend_later"
+"""Where halving did not come to an end, too much is bad for it: from then on these are sent one by one, or the same
+halves would be tried again and again until the good ones among them are given up with the bad ones."""
+
+
+LONGEST_CODE = 200
+"""Characters of a platform's error code that are kept: it is stored with every delivery of a batch."""
+
 
 @dataclass(slots=True)
 class Item:
@@ -116,7 +124,7 @@ class Delivery:
             return []
         token = await self._tokens.token(self._destination, refused=self._refused_token)
         if isinstance(token, Verdict):
-            self._no_token(items, token, now)
+            self._no_token(items, storable(token), now)
             return []
         try:
             built = self._destination.adapter.build(
@@ -150,7 +158,8 @@ class Delivery:
             )
             seconds = time.perf_counter() - started
         try:
-            verdicts = _isolated_holds(adapter.read(self._destination.target, prepared, answer, self._clock()))
+            read = adapter.read(self._destination.target, prepared, answer, self._clock())
+            verdicts = _isolated_holds([storable(verdict) for verdict in read])
         except Exception as error:
             log.exception("adapter.failed", platform=self._destination.platform, step="read")
             return self._bug(mine, error, "read")
@@ -249,7 +258,7 @@ class Delivery:
 
     def _later(self, items: Iterable[Item]) -> None:
         for item in items:
-            item.verdict = Verdict(Kind.RETRY, code="resend_later", message="Re-sent too often in one go.")
+            item.verdict = Verdict(Kind.RETRY, code=RESEND_LATER, message="Re-sent too often in one go.")
 
     def attempt(
         self,
@@ -290,6 +299,21 @@ def _alone(verdict: Verdict) -> Verdict:
     if verdict.kind is not Kind.SPLIT:
         return verdict
     return Verdict(Kind.REFUSED, code=verdict.code, message=verdict.message, remedy=verdict.remedy)
+
+
+def storable(verdict: Verdict) -> Verdict:
+    """A verdict whose texts PostgreSQL takes, whatever a platform writes into its answer.
+
+    An outcome that cannot be written down would be sent again for ever. NUL is valid in JSON and in no text column.
+    """
+    if len(verdict.code) <= LONGEST_CODE and "\0" not in verdict.code + verdict.message + verdict.reference:
+        return verdict
+    return replace(
+        verdict,
+        code=verdict.code[:LONGEST_CODE].replace("\0", "\ufffd"),
+        message=verdict.message.replace("\0", "\ufffd"),
+        reference=verdict.reference.replace("\0", "\ufffd"),
+    )
 
 
 def _isolated_holds(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:

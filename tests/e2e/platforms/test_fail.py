@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from postbacks.platforms.registry import ADAPTERS
+from postbacks.sandbox.base import Reply
 from tests.e2e.platforms.cases import (
     DEDUPLICATING,
     GOOGLE,
@@ -258,6 +259,17 @@ async def test_a_200_that_says_no(scene: Scene, case: Case, kind: str, code: str
     if code is not None:
         assert [(one["verdict"], one["code"]) for one in log][:1] == [("retry", code)]
     assert [one["copies"] for one in scene.simulator(case).received()] == [1]
+
+
+async def test_an_answer_with_nul_in_it_is_written_down(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON may hold NUL, a text column may not: an outcome that cannot be stored would be sent again for ever."""
+    await scene.start(X)
+    reply = Reply(400, {"errors": [{"code": "BAD\0CODE" + "x" * 300, "message": "no\0", "parameter": "a\0b"}]})
+    monkeypatch.setattr(scene.simulator(X), "answer", lambda seen, fault: reply)
+    delivery = await scene.service.settled((await scene.buy())["id"], "failed", "held", "retrying")
+    assert len(delivery["attempt_log"]) == 1
+    assert delivery["attempt_log"][0]["code"].startswith("BAD\ufffdCODE")
+    assert len(delivery["attempt_log"][0]["code"]) == 200
 
 
 async def test_a_webhook_that_is_down_is_tried_again(scene: Scene) -> None:
