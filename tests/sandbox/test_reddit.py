@@ -472,6 +472,19 @@ def test_rule_34_faults(sim: RedditSimulator, kind: str, status: int, text: str)
     assert sim.received() == []
 
 
+@pytest.mark.parametrize("kind", ["processed_zero", "invalid_in_200"])
+def test_a_200_that_stores_nothing(sim: RedditSimulator, kind: str) -> None:
+    reply = send(sim, install(), fault=kind)
+    assert reply.status == 200
+    assert ("processed 0 " in message_of(reply)) != ("invalid_events" in reply.body)
+    assert sim.received() == []
+
+
+def test_a_429_can_speak_in_other_headers(sim: RedditSimulator) -> None:
+    sim.set_switches({"throttle_header": "x"})
+    assert send(sim, install(), fault="throttle").headers == {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "5"}
+
+
 def test_fault_http_503_is_a_page(sim: RedditSimulator) -> None:
     reply = send(sim, install(), fault="http_503")
     assert (reply.status, reply.content_type) == (503, "text/html")

@@ -638,6 +638,12 @@ def test_fault_processed_zero(sim: XSimulator) -> None:
     assert send(sim, install(event_id=""), fault=Fault("processed_zero")).status == 400
 
 
+def test_fault_processed_fewer(sim: XSimulator) -> None:
+    reply = send(sim, install(), purchase(), fault=Fault("processed_fewer"))
+    assert (reply.status, reply.body["data"]["conversions_processed"]) == (200, 1)
+    assert [one["key"] for one in sim.received()] == ["inst-7f0c2b9e"]
+
+
 def test_only_the_newest_are_kept_and_reset_forgets(sim: XSimulator) -> None:
     sim.set_switches({"keep": 3})
     send(sim, *[install(conversion_id=f"c{number}") for number in range(5)])

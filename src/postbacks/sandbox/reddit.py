@@ -53,13 +53,15 @@ class RedditSimulator(Simulator):
     Other switches: `tokens` ({token: [pixel ids]}), `token_scopes` ({token: [scopes]}; a token listed here is an OAuth
     user token and needs `adsconversions`), `pixels` (further pixel ids that exist but that no token may write to),
     `requests_per_second` and `events_per_second` (per pixel and clock second; 0 is no limit; with a `test_id` 10
-    events), `throttle_header` (whether a 429 carries `RateLimit`), `error_fields` (off: a validation error is the
+    events), `throttle_header` (what a 429 carries: `RateLimit`, nothing, or with `"x"` the pair `X-RateLimit-Remaining`
+    and `-Reset`: sheet 7), `error_fields` (off: a validation error is the
     first reason as a bare message, as v3 answered in 2025: sheet 8), `plain_auth_errors` (401 and 403 as plain text:
     sheet 12, gotcha 5), `poison` (events whose JSON contains this text are refused), `poison_index` (off: that refusal
     names no event).
 
     Faults (34): `throttle` (429 for quota), `user_agent_limited` (429), `unavailable` (500), `token_revoked` (401),
-    `wrong_permission` (403), `http_503` (HTML). Cuts, hangs and slow answers are the common ones.
+    `wrong_permission` (403), `http_503` (HTML), `processed_zero` and `invalid_in_200` (200, but nothing is stored: the
+    words say 0 events, or `invalid_events` stands beside them: 8). Cuts, hangs and slow answers are the common ones.
 
     Not simulated: whether a click ID exists or has expired, since Reddit says neither (12, gotcha 10); the
     page-against-API de-duplication by session (6), since there is no pixel here; cutting `order_id` at 100 characters
@@ -71,7 +73,16 @@ class RedditSimulator(Simulator):
 
     name: ClassVar[str] = "reddit"
     fault_kinds: ClassVar[frozenset[str]] = frozenset(
-        {"throttle", "user_agent_limited", "unavailable", "token_revoked", "wrong_permission", "http_503"}
+        {
+            "throttle",
+            "user_agent_limited",
+            "unavailable",
+            "token_revoked",
+            "wrong_permission",
+            "http_503",
+            "processed_zero",
+            "invalid_in_200",
+        }
     )
     switch_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
@@ -195,6 +206,8 @@ class RedditSimulator(Simulator):
     def _throttled(self, seconds: int) -> Reply:
         if not self.switches["throttle_header"]:
             return _error(429, _THROTTLED)
+        if self.switches["throttle_header"] == "x":
+            return _error(429, _THROTTLED, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(seconds)})
         return _error(429, _THROTTLED, {"RateLimit": f'"ads-conversion-events-rps";r=0;t={seconds}'})
 
     def _faulty(self, fault: Fault, pixel: str) -> Reply:
@@ -209,6 +222,12 @@ class RedditSimulator(Simulator):
                 return self._unauthorized(401, "UNAUTHORIZED")
             case "wrong_permission":
                 return self._unauthorized(403, f"You're not authorized to post conversions to Pixel ID {pixel}.")
+            case "processed_zero":
+                return Reply(200, {"data": {"message": "Successfully processed 0 conversion events."}})
+            case "invalid_in_200":
+                invalid = [{"error_message": "event_at timestamp must be less than 168h0m0s old", "event": {}}]
+                message = "Successfully processed 1000 conversion events."
+                return Reply(200, {"data": {"message": message}, "invalid_events": invalid})
             case _:
                 return Reply(503, _UNAVAILABLE_PAGE, content_type="text/html")
 

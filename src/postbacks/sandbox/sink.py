@@ -22,10 +22,13 @@ class SinkSimulator(Simulator):
     Nothing is validated and nothing is a repeat. `event_id`, `event_name`, `click_id`, `value` and `currency` are
     read from the query, else from the top level of a JSON body; the header `webhook-id` (Standard Webhooks) is the
     key where there is one. `raw` holds method, path, query, headers (credentials masked) and body.
+
+    Faults, none of which stores anything: `throttle` (429) and `unavailable` (503), both with a `Retry-After` of
+    `seconds`, `redirect` (302 to `/sink/redirected`), `gone` (410). The common `status` answers anything else.
     """
 
     name = "sink"
-    fault_kinds: ClassVar[frozenset[str]] = frozenset()
+    fault_kinds: ClassVar[frozenset[str]] = frozenset({"throttle", "unavailable", "redirect", "gone"})
     switch_defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
@@ -44,6 +47,8 @@ class SinkSimulator(Simulator):
         }
 
     def answer(self, seen: Seen, fault: Fault | None) -> Reply:
+        if fault is not None:
+            return _faulty(fault)
         facts = {**_json_object(seen.body), **seen.query}
         one = Stored(
             key=seen.headers.get("webhook-id") or _text(facts.get("event_id")),
@@ -63,6 +68,19 @@ class SinkSimulator(Simulator):
         )
         self.remember((str(next(self._serial)),), one)
         return Reply(204)
+
+
+def _faulty(fault: Fault) -> Reply:
+    wait = {"Retry-After": str(round(fault.seconds))}
+    match fault.kind:
+        case "throttle":
+            return Reply(429, headers=wait)
+        case "unavailable":
+            return Reply(503, headers=wait)
+        case "redirect":
+            return Reply(302, headers={"Location": "/sink/redirected"})
+        case _:
+            return Reply(410)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

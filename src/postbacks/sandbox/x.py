@@ -44,6 +44,7 @@ _SIMPLE_FAULTS = {
     "token_revoked": (401, UNAUTHENTICATED.code, UNAUTHENTICATED.message),
     "wrong_permission": (403, no_ads_api(_DEMO_APP).code, no_ads_api(_DEMO_APP).message),
 }
+_MISCOUNTS = ("processed_zero", "processed_fewer")
 
 
 class XSimulator(Simulator):
@@ -74,7 +75,7 @@ class XSimulator(Simulator):
 
     Faults (33): `cancelled_408`, `locked_423`, `throttle` (429 until `seconds` from now), `internal_500`,
     `over_capacity_503` (`retry-after` of `seconds`), `html_502`, `html_404`, `token_revoked` (401), `wrong_permission`
-    (403), `no_account` (404), `processed_zero` (200, nothing counted).
+    (403), `no_account` (404), `processed_zero` and `processed_fewer` (200; nothing is counted, or all but the last).
 
     Not simulated: HTTPS (1), since a simulator stands on the loopback; whether a click ID exists, since X does not say
     (12, gotcha 10); de-duplication against the pixel (6), since there is none here; the account-level rate headers (7:
@@ -85,7 +86,7 @@ class XSimulator(Simulator):
 
     name: ClassVar[str] = "x"
     fault_kinds: ClassVar[frozenset[str]] = frozenset(
-        {*_SIMPLE_FAULTS, "html_502", "html_404", "no_account", "processed_zero"}
+        {*_SIMPLE_FAULTS, "html_502", "html_404", "no_account", *_MISCOUNTS}
     )
     switch_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
@@ -167,9 +168,9 @@ class XSimulator(Simulator):
             return Reply(int(fault.kind[-3:]), _PAGE, content_type="text/html")
         path = _PATH.fullmatch(seen.path)
         account = self._account(path[2]) if path else None
-        reply = self._faulty(fault, account) if fault is not None and fault.kind != "processed_zero" else None
+        reply = self._faulty(fault, account) if fault is not None and fault.kind not in _MISCOUNTS else None
         if reply is None:
-            reply = self._answer(seen, path[2] if path else None, account, is_zero=fault is not None)
+            reply = self._answer(seen, path[2] if path else None, account, fault.kind if fault else "")
         headers = {"x-current-api-version": "12", **self._rate_headers(account, seen.at)}
         if path and path[1] == "11":
             headers["x-api-warn"] = "This version of the API is not current"
@@ -179,7 +180,7 @@ class XSimulator(Simulator):
             headers["x-rate-limit-reset"] = str(int(seen.at + fault.seconds))
         return Reply(reply.status, reply.body, {**headers, **reply.headers}, reply.content_type)
 
-    def _answer(self, seen: Seen, pixel: str | None, account: str | None, *, is_zero: bool) -> Reply:
+    def _answer(self, seen: Seen, pixel: str | None, account: str | None, miscount: str) -> Reply:
         if pixel is None:  # 1, 34
             return _error(404, "ROUTE_NOT_FOUND", "The requested resource could not be found", "")
         if seen.method != "POST":  # 2
@@ -206,9 +207,9 @@ class XSimulator(Simulator):
         if errors:  # 30
             status = 404 if any(one["code"] == "NOT_FOUND" for one in errors) else 400
             return Reply(status, {"errors": errors, "request": {"params": {"account_id": account}}})
-        if not is_zero:
-            self._store(conversions, body.keys() - {"conversions"}, pixel, seen.at)
-        processed = {"conversions_processed": 0 if is_zero else total, "debug_id": str(uuid4())}
+        counted = {"processed_zero": 0, "processed_fewer": total - 1}.get(miscount, total)
+        self._store(conversions[:counted], body.keys() - {"conversions"}, pixel, seen.at)
+        processed = {"conversions_processed": counted, "debug_id": str(uuid4())}
         return Reply(200, {"request": {"params": {"account_id": account}}, "data": processed})  # 31
 
     def _account(self, pixel: str) -> str | None:
