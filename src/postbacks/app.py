@@ -14,9 +14,11 @@ from postbacks.ingest import clicks, events, tracks
 from postbacks.ops import deliveries, health, statistics, users
 from postbacks.ops import events as ops_events
 from postbacks.ops.dashboard.pages import dashboard_router
+from postbacks.privacy.addresses import household
 from postbacks.runtime import Runtime
 from postbacks.snippet import serving
 from postbacks.web import openapi, problems
+from postbacks.web.connection import client_address, client_scheme
 from postbacks.web.cors import OpenCors
 
 DESCRIPTION = "Ad clicks in, game events in; conversions out to the platform whose click brought the player."
@@ -24,7 +26,7 @@ DESCRIPTION = "Ad clicks in, game events in; conversions out to the platform who
 
 def build_app(runtime: Runtime, extra: Sequence[APIRouter] = ()) -> FastAPI:
     """The API, the dashboard and the snippet. `extra`: routers of the sandbox."""
-    app = FastAPI(title="Postbacks", version=__version__, description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(title="Postbacks", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.ingest = runtime.ingest
     app.state.ops = runtime.ops
     app.state.admin = runtime.admin
@@ -34,6 +36,8 @@ def build_app(runtime: Runtime, extra: Sequence[APIRouter] = ()) -> FastAPI:
         source_of=lambda _: DashboardSource(runtime.ops, runtime.admin),
         admin_token_of=lambda _: runtime.settings.admin_token or "",
         signing_key_of=lambda _: runtime.vault.derive("dashboard session"),
+        address_of=lambda request: household(client_address(request, runtime.settings.trusted_proxies)),
+        scheme_of=lambda request: client_scheme(request, runtime.settings.trusted_proxies),
     )
     for router in (
         clicks.router,

@@ -42,12 +42,11 @@ class DashboardSource:
                 shown |= {"held_at": row.held_at, "probe_at": row.probe_at}
                 found.append(shown)
             for app in list(self._ops.catalog.apps()):
-                waiting: dict[str, int] = {}
-                for count in await stats.open_counts(connection, app.name):
-                    waiting[count["destination"]] = waiting.get(count["destination"], 0) + count["n"]
-                for shown in found:
-                    if shown["app"] == app.name:
-                        shown["waiting"] = waiting.get(shown["name"], 0)
+                counts = await stats.open_counts(connection, app.name)
+                for shown in (one for one in found if one["app"] == app.name):
+                    mine = [count for count in counts if count["destination"] == shown["name"]]
+                    shown["waiting"] = sum(count["n"] for count in mine)
+                    shown["expires_at"] = min((count["first_deadline"] for count in mine), default=None)
         return found
 
     async def list_apps(self) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from itsdangerous import TimestampSigner
 
 from postbacks.errors import NotFound, Unavailable
 from postbacks.ops.dashboard import formatting, session
-from postbacks.ops.dashboard.pages import dashboard_router
+from postbacks.ops.dashboard.pages import SIGN_INS_PER_MINUTE, dashboard_router
 from postbacks.snippet.serving import integrity
 
 ADMIN = "adm_the-right-token"
@@ -110,9 +111,11 @@ def source() -> FakeSource:
     return FakeSource()
 
 
-def browser(source: FakeSource, *, base: str = "http://testserver", token: str = ADMIN, key: bytes = KEY) -> TestClient:
-    app = FastAPI()
-    app.include_router(dashboard_router(lambda _: source, lambda _: token, lambda _: key))
+def browser(
+    source: FakeSource, *, base: str = "http://testserver", token: str = ADMIN, key: bytes = KEY, **options: Any
+) -> TestClient:
+    app = FastAPI(docs_url=None)
+    app.include_router(dashboard_router(lambda _: source, lambda _: token, lambda _: key, **options))
     return TestClient(app, base_url=base, follow_redirects=False)
 
 
@@ -156,6 +159,36 @@ def test_the_session_cookie_is_out_of_reach(source: FakeSource, base: str) -> No
     assert "SameSite=strict" in cookie
     assert ("Secure" in cookie) == base.startswith("https")
     assert ADMIN not in cookie
+
+
+def test_behind_a_tls_proxy_the_cookie_is_secure_and_tags_say_https(source: FakeSource) -> None:
+    client = browser(source, scheme_of=lambda _: "https")
+    # The proxy speaks http with us and hands the browser's cookies on.
+    form = client.get("/sign-in")
+    guest = form.headers["set-cookie"].partition(";")[0]
+    data = {"csrf": csrf_of(form.text), "token": ADMIN}
+    answer = client.post("/sign-in", data=data, headers={"Cookie": guest})
+    cookie = answer.headers["set-cookie"]
+
+    assert answer.status_code == 303
+    assert "Secure" in cookie and "Secure" in form.headers["set-cookie"]
+    setup = client.get("/setup", headers={"Cookie": cookie.partition(";")[0]}).text
+    assert "https://testserver/postbacks.js" in setup
+
+
+def test_sign_ins_are_limited_by_address_whether_right_or_wrong(source: FakeSource) -> None:
+    address = ["203.0.113.1"]
+    client = browser(source, address_of=lambda _: address[0])
+
+    assert [sign_in(client, f"wrong-{n}").status_code for n in range(SIGN_INS_PER_MINUTE)] == [
+        401
+    ] * SIGN_INS_PER_MINUTE
+    refused = sign_in(client)
+    assert refused.status_code == 429, "the right one now tells nothing either"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert session.COOKIE not in client.cookies
+    address[0] = "203.0.113.2"
+    assert sign_in(client).status_code == 303, "another address is not slowed"
 
 
 @pytest.mark.parametrize("token", ["", "adm_wrong", ADMIN[:-1], ADMIN + "x", "ä"])
@@ -257,7 +290,7 @@ def test_a_long_form_is_refused(operator: TestClient) -> None:
     assert operator.post("/sign-in", content=b"x" * 20_000).status_code == 413
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/deliveries/dlv_none", "/dashboard.css"])
+@pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/deliveries/dlv_none", "/dashboard.css", "/docs"])
 def test_every_answer_carries_a_strict_policy(operator: TestClient, path: str) -> None:
     answer = operator.get(path)
 
@@ -269,7 +302,7 @@ def test_every_answer_carries_a_strict_policy(operator: TestClient, path: str) -
     assert (answer.headers["cache-control"] == "no-store") == (path != "/dashboard.css")
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/?user_id=%22%3E%3Cscript%3E&refresh=5"])
+@pytest.mark.parametrize("path", [*PAGES, "/?user_id=%22%3E%3Cscript%3E&refresh=5", "/docs"])
 def test_nothing_on_a_page_is_markup_but_ours(operator: TestClient, path: str) -> None:
     html = operator.get(path).text
 
@@ -333,6 +366,34 @@ def test_a_held_destination_shows_since_when_why_and_what_to_do(operator: TestCl
     assert "Error validating access token" in html
     assert "Generate a new access token in Events Manager." in html
     assert 'action="/destinations/my-game/meta%20main/resume"' in html
+
+
+def test_a_destination_shows_the_time_left_for_what_waits(
+    operator: TestClient, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=5, minutes=30)
+
+    async def destinations(*_: Any) -> list[dict[str, Any]]:
+        return [{**DESTINATION, "waiting": 3, "expires_at": soon}, {**DESTINATION, "held_at": None, "waiting": 1}]
+
+    monkeypatch.setattr(source, "list_destinations", destinations)
+    html = operator.get("/destinations").text
+
+    assert html.count("Time left: the first of them expires in 5 h 29 min.") == 1
+    assert "3 deliveries waiting" in html and "1 delivery waiting" in html
+
+
+@pytest.mark.parametrize(
+    ("reason", "due"), [("paused", False), ("destination_held: 190", False), ("young_click", True)]
+)
+def test_what_waits_for_its_destination_is_not_called_due(reason: str, due: bool) -> None:
+    assert formatting.gated({"status": "held", "reason": reason}) is not due
+
+
+def test_backticks_become_code_and_nothing_else_does() -> None:
+    assert formatting.ticks("put `a<b>` & go") == "put <code>a&lt;b&gt;</code> &amp; go"
+    assert formatting.ticks("one ` alone <b>") == "one ` alone &lt;b&gt;"
+    assert formatting.ticks(None) == ""
 
 
 def test_a_check_shows_cause_and_remedy(operator: TestClient) -> None:

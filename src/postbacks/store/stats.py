@@ -66,11 +66,11 @@ async def read(connection: Connection, app: str, start: datetime, end: datetime)
 
 
 async def open_counts(connection: Connection, app: str) -> list[Mapping[str, Any]]:
-    """Open deliveries per destination and status, with the oldest time that was due."""
+    """Open deliveries per destination and status, with the oldest time that was due and the first deadline."""
     rows: list[Mapping[str, Any]] = await connection.fetch(
         "SELECT o.destination, CASE WHEN o.lease_until > now() THEN 'sending' "
         "WHEN d.paused_at IS NOT NULL OR d.held_at IS NOT NULL OR NOT d.enabled THEN 'held' ELSE o.status END AS status, "
-        "count(*) AS n, min(o.due) AS oldest_due FROM outbox o "
+        "count(*) AS n, min(o.due) AS oldest_due, min(o.deadline) AS first_deadline FROM outbox o "
         "LEFT JOIN destinations d ON d.app_id = $1 AND d.name = o.destination WHERE o.app_id = $1 GROUP BY 1, 2",
         app,
     )

@@ -30,5 +30,15 @@ def client_address(request: Request, trusted: Sequence[IPv4Network | IPv6Network
     return peer
 
 
+def client_scheme(request: Request, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """`https` or `http`: how the visitor speaks, by the connection or what a trusted proxy says of it."""
+    peer = parse_address(request.client.host) if request.client else None
+    if peer is not None and _trusted(peer, trusted):
+        told = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+        if told in ("http", "https"):
+            return told
+    return request.url.scheme
+
+
 def _trusted(address: Address, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     return any(address.version == network.version and address in network for network in networks)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+
+from markupsafe import Markup, escape
 
 STATUSES = (
     "queued",
@@ -48,7 +51,20 @@ _REASONS = {
     "unmapped": "the destination does not map this event",
     "consent": "the player's consent to postbacks is missing or was refused",
     "destination_disabled": "the destination is disabled",
+    "paused": "the destination is paused",
+    "young_click": "the platform takes no click as young as this one yet",
+    "too_old": "older than the platform takes",
+    "retries_exhausted": "refused for passing reasons until we gave up",
+    "outcome_unknown": "answers got lost, and the platform may count a further try twice",
+    "never_confirmed": "the platform never said what became of it",
+    "erased": "the player was erased",
+    "consent_withdrawn": "the player took the consent back",
+    "destination_deleted": "the destination was deleted",
 }
+_HELD = "destination_held: "
+
+ON_RESUME = ("paused", "destination_disabled")
+"""Reasons for which a held delivery waits for a person, not for a time."""
 
 
 def tone(status: object) -> str:
@@ -58,7 +74,26 @@ def tone(status: object) -> str:
 
 def reason(code: object) -> str:
     """`no_click_id` in words; an unknown code as it is."""
-    return _REASONS.get(str(code), str(code or ""))
+    text = str(code or "")
+    if text.startswith(_HELD):
+        return f"the destination is held: the platform answered {text.removeprefix(_HELD)}"
+    return _REASONS.get(text, text)
+
+
+def gated(item: Mapping[str, Any]) -> bool:
+    """Whether a delivery waits for its destination to be released rather than for a time."""
+    why = str(item.get("reason") or "")
+    return item.get("status") == "held" and (why in ON_RESUME or why.startswith(_HELD))
+
+
+def ticks(text: object) -> Markup:
+    """`text` escaped, with what stands between backticks as code."""
+    parts = str(text or "").split("`")
+    if len(parts) % 2 == 0:
+        return escape("`".join(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
 
 
 def when(value: object) -> str:

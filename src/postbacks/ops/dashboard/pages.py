@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import ceil
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from postbacks.ops.dashboard import formatting
+from postbacks.errors import TooManyRequests
+from postbacks.ops.dashboard import formatting, reference
 from postbacks.ops.dashboard.guard import Guard, PageRoute, form_of, local_path
 from postbacks.ops.dashboard.session import COOKIE, Sessions
 from postbacks.ops.dashboard.source import Json, Source
 from postbacks.ops.dashboard.templates import Page, page, style
 from postbacks.snippet.serving import integrity, versioned_path
+from postbacks.web.limits import RateLimit
 
 PAGE_SIZE = 50
 FILTERS = ("app", "destination", "platform", "status", "event_name", "event_id", "user_id")
@@ -27,17 +30,35 @@ _NOTICES = {
 }
 
 
+SIGN_INS_PER_MINUTE = 10
+"""Sign-ins that one address may try per minute and process, right and wrong ones together."""
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _scheme(request: Request) -> str:
+    return request.url.scheme
+
+
 def dashboard_router(
     source_of: Callable[[Request], Source],
     admin_token_of: Callable[[Request], str],
     signing_key_of: Callable[[Request], bytes],
+    *,
+    address_of: Callable[[Request], str] = _peer,
+    scheme_of: Callable[[Request], str] = _scheme,
 ) -> APIRouter:
-    """The pages at `/`. The three functions hand in, per request, what the service knows.
+    """The pages at `/`. The functions hand in, per request, what the service knows.
 
-    `signing_key_of`: at least 32 secret bytes, the same in every API process.
+    `signing_key_of`: at least 32 secret bytes, the same in every API process. `address_of`: whose sign-ins are
+    counted together. `scheme_of`: what the browser speaks, where a proxy stands before us.
     """
     router = APIRouter(route_class=PageRoute, include_in_schema=False)
-    guard = Guard(lambda request: Sessions(signing_key_of(request), admin_token_of(request)))
+    guard = Guard(
+        lambda request: Sessions(signing_key_of(request), admin_token_of(request), secure=scheme_of(request) == "https")
+    )
 
     def get(path: str, show: Callable[[Page, Source], Awaitable[Response]]) -> None:
         async def endpoint(request: Request) -> Response:
@@ -61,12 +82,26 @@ def dashboard_router(
     get("/deliveries/{delivery_id}", _delivery)
     get("/apps/{app}/events/{event_id:path}", _event)
     get("/destinations", _destinations)
-    get("/setup", _setup)
+    get("/setup", partial(_setup, scheme_of=scheme_of))
     post("/deliveries/{delivery_id}/retry", _retry)
     post("/destinations/{app}/{name}/pause", partial(_switch, action="pause"))
     post("/destinations/{app}/{name}/resume", partial(_switch, action="resume"))
     post("/destinations/{app}/{name}/check", _check)
-    _sign_in(router, guard)
+    _sign_in(router, guard, address_of)
+
+    @router.get("/docs")
+    async def docs(request: Request) -> Response:
+        sessions = guard.sessions(request)
+        session = sessions.operator(request) or sessions.new(signed_in=False)
+        document = request.app.openapi()
+        found = reference.schemas(document)
+        return page(
+            Page(request, session, sessions.csrf(session)),
+            "reference.html",
+            operations=reference.operations(document),
+            schemas=found,
+            names={one.name for one in found},
+        )
 
     @router.get("/dashboard.css")
     async def stylesheet() -> Response:
@@ -75,7 +110,9 @@ def dashboard_router(
     return router
 
 
-def _sign_in(router: APIRouter, guard: Guard) -> None:
+def _sign_in(router: APIRouter, guard: Guard, address_of: Callable[[Request], str]) -> None:
+    tries = RateLimit(SIGN_INS_PER_MINUTE, size=10_000)
+
     def form(request: Request, target: str, status: int = 200, error: str = "") -> Response:
         sessions = guard.sessions(request)
         session = sessions.guest(request)
@@ -83,7 +120,7 @@ def _sign_in(router: APIRouter, guard: Guard) -> None:
             Page(request, session, sessions.csrf(session)), "sign_in.html", status, next=target, error=error
         )
         if session.fresh:
-            sessions.write(request, response, session)
+            sessions.write(response, session)
         return response
 
     @router.get("/sign-in")
@@ -97,11 +134,14 @@ def _sign_in(router: APIRouter, guard: Guard) -> None:
         target = local_path(fields.get("next"))
         if not sessions.csrf_good(sessions.guest(request), fields.get("csrf", "")):
             return form(request, target, 403, "The form was too old, or this browser keeps no cookies. Try once more.")
+        wait = tries.wait(address_of(request))
+        if wait:
+            raise TooManyRequests("Too many sign-ins from here. Wait a minute.", retry_after=ceil(wait))
         if not sessions.admin_token_good(fields.get("token", "").strip()):
             return form(request, target, 401, "That is not the admin token.")
         response = RedirectResponse(target, 303)
         # A new id at sign-in, so that one planted before it is worth nothing.
-        sessions.write(request, response, sessions.new(signed_in=True))
+        sessions.write(response, sessions.new(signed_in=True))
         return response
 
     @router.post("/sign-out")
@@ -169,8 +209,8 @@ async def _destinations(seen: Page, source: Source, checked: tuple[str, str, Jso
     )
 
 
-async def _setup(seen: Page, source: Source) -> Response:
-    base = str(seen.request.base_url).rstrip("/")
+async def _setup(seen: Page, source: Source, *, scheme_of: Callable[[Request], str]) -> Response:
+    base = str(seen.request.base_url.replace(scheme=scheme_of(seen.request))).rstrip("/")
     apps = [{"name": app.get("name"), "keys": formatting.publishable_keys(app)} for app in await source.list_apps()]
     return page(seen, "setup.html", apps=apps, base=base, script=base + versioned_path(), integrity=integrity())
 

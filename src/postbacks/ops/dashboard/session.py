@@ -34,7 +34,9 @@ class Session:
 class Sessions:
     """Reads and writes sessions for one signing key and admin token."""
 
-    def __init__(self, signing_key: bytes, admin_token: str) -> None:
+    def __init__(self, signing_key: bytes, admin_token: str, *, secure: bool = False) -> None:
+        """`secure`: the browser speaks https, and shall show its cookies to nobody else."""
+        self._secure = secure
         self._admin_token = admin_token.encode()
         self._key = hmac.digest(signing_key, b"dashboard\0" + self._admin_token, sha256)
 
@@ -49,7 +51,7 @@ class Sessions:
     def new(self, *, signed_in: bool) -> Session:
         return Session(secrets.token_urlsafe(24), signed_in=signed_in, fresh=True)
 
-    def write(self, request: Request, response: Response, session: Session) -> None:
+    def write(self, response: Response, session: Session) -> None:
         """Puts the session into its cookie."""
         response.set_cookie(
             _cookie(session.signed_in),
@@ -58,7 +60,7 @@ class Sessions:
             path="/",
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure=self._secure,
         )
 
     def csrf(self, session: Session) -> str:

@@ -36,7 +36,8 @@ class Source(Protocol):
         """Every destination of every app: `app, name, platform, enabled`, and what of its health is known.
 
         `paused_at`; `held_at, held_code, held_message, held_remedy, probe_at` (its credentials were refused);
-        `blocked_until, blocked_reason` (the platform asked for a pause); `waiting` (open deliveries).
+        `blocked_until, blocked_reason` (the platform asked for a pause); `waiting` (open deliveries),
+        `expires_at` (when the first of them is too old for its platform).
         """
 
     async def list_apps(self) -> list[Json]:

@@ -65,7 +65,8 @@ def _environment() -> Environment:
         undefined=ChainableUndefined,
     )
     environment.filters |= {
-        name: getattr(formatting, name) for name in ("ago", "left", "pretty", "reason", "segment", "tone", "when")
+        name: getattr(formatting, name)
+        for name in ("ago", "gated", "left", "pretty", "reason", "segment", "ticks", "tone", "when")
     }
     environment.globals |= {"version": __version__, "style_version": sha256(style()).hexdigest()[:12]}
     return environment
