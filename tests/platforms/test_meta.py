@@ -471,16 +471,16 @@ class TestAnswers:
     def test_a_transient_throttle_stays_a_throttle(self) -> None:
         assert read(error(4, status=403, transient=True)).throttled
 
-    def test_an_unknown_code_is_tried_again_alone_as_one_event_may_be_to_blame(self) -> None:
-        verdict = read(error(31337))
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("status", [400, 403, 500])
+    def test_an_unknown_code_is_tried_again(self, status: int, count: int) -> None:
+        verdict = read(error(31337, status=status), count)
 
-        assert (verdict.kind, verdict.code) == (Kind.RETRY, "31337")
-        assert verdict.remedy
-        assert read(error(31337), count=2).kind is Kind.SPLIT
-        assert read(error(31337, status=500), count=2).kind is Kind.RETRY
-        assert read(error(31337, status=429), count=2).throttled
+        assert (verdict.kind, verdict.code, verdict.message) == (Kind.RETRY, "31337", "Paramètre invalide")
+        assert verdict.remedy or status == 500
+        assert read(error(31337, status=429), count).throttled
 
-    @pytest.mark.parametrize(("status", "in_batch"), [(400, Kind.SPLIT), (413, Kind.SPLIT), (403, Kind.RETRY)])
+    @pytest.mark.parametrize(("status", "in_batch"), [(400, Kind.RETRY), (413, Kind.SPLIT), (403, Kind.RETRY)])
     def test_a_body_that_a_gateway_refuses_is_made_smaller(self, status: int, in_batch: Kind) -> None:
         page = Response(status, {}, b"<html>Request Entity Too Large</html>")
 

@@ -325,7 +325,8 @@ class TestAnswers:
         assert remedy in verdict.remedy
 
     @pytest.mark.parametrize(
-        ("code", "in_batch"), [(49999, Kind.SPLIT), (50001, Kind.RETRY), (70000, Kind.RETRY), (-1, Kind.RETRY)]
+        ("code", "in_batch"),
+        [(40099, Kind.SPLIT), (40199, Kind.RETRY), (50001, Kind.RETRY), (70000, Kind.RETRY), (-1, Kind.RETRY)],
     )
     def test_an_unknown_code_is_tried_again_alone_where_one_event_may_be_to_blame(
         self, code: int, in_batch: Kind
@@ -336,7 +337,7 @@ class TestAnswers:
         assert verdict.remedy
         assert read(answer(code), count=3).kind is in_batch
 
-    @pytest.mark.parametrize(("status", "in_batch"), [(400, Kind.SPLIT), (413, Kind.SPLIT), (403, Kind.RETRY)])
+    @pytest.mark.parametrize(("status", "in_batch"), [(400, Kind.RETRY), (413, Kind.SPLIT), (403, Kind.RETRY)])
     def test_a_body_that_a_gateway_refuses_is_made_smaller(self, status: int, in_batch: Kind) -> None:
         page = Response(status, {}, b"<html>Request Entity Too Large</html>")
 

@@ -107,21 +107,17 @@ _PROOF_MISSING: Final = CodeRow(
 The name of the parameter does so as well; it stands untranslated in the localised text (sheet meta, 8.1)."""
 
 _UNKNOWN_CODE: Final = CodeRow(
-    "0",
-    Kind.RETRY,
-    "Meta gave a code that is not in our table.",
-    "It is tried again; look at Meta's words.",
-    # Perhaps one event is to blame: it must not keep the others of its batch (sheet meta, 7).
-    one_by_one=True,
+    "0", Kind.RETRY, "Meta gave a code that is not in our table.", "It is tried again; look at Meta's words."
 )
+"""Nothing is split: Meta complains of an event with code 100 alone, and of the destination with all other codes."""
 _UNREADABLE: Final = CodeRow(
     "0",
     Kind.RETRY,
     "The answer is not one of the Conversions API.",
     "It is tried again; look whether a proxy stands between this service and Meta.",
 )
-_BODY_REFUSED: Final = replace(_UNREADABLE, one_by_one=True)
-"""400 and 413 without Meta's words are about what was sent, so that a smaller request may pass."""
+_TOO_LARGE: Final = replace(_UNREADABLE, one_by_one=True)
+"""413: nobody knows the limit (sheet meta, 7), so that a smaller request may pass."""
 
 _USAGE_HEADERS: Final = ("x-business-use-case-usage", "x-ad-account-usage", "x-app-usage")
 _USED_UP: Final = ("call_count", "total_cputime", "total_time")
@@ -142,7 +138,7 @@ def read_answer(answer: Answer, now: datetime, count: int, secrets: Iterable[str
 
 
 def _without_code(answer: Response, words: str, count: int) -> Verdict:
-    row = _BODY_REFUSED if answer.status in (400, 413) else _UNREADABLE
+    row = _TOO_LARGE if answer.status == 413 else _UNREADABLE
     return row.verdict(f"http_{answer.status}", words, count)
 
 

@@ -90,15 +90,15 @@ _UNKNOWN_CODE: Final = CodeRow(
     "1", Kind.RETRY, "TikTok gave a code that is not in our table.", "It is tried again; look at TikTok's words."
 )
 _UNKNOWN_REFUSAL: Final = replace(_UNKNOWN_CODE, one_by_one=True)
-"""Codes from 40000 on are about what was sent: perhaps one event is to blame, and must not keep its batch."""
+"""Among the codes for parameters: perhaps one event is to blame, and must not keep the others of its batch."""
 _UNREADABLE: Final = CodeRow(
     "1",
     Kind.RETRY,
     "The answer is not one of the Events API.",
     "It is tried again; look whether a proxy stands between this service and TikTok.",
 )
-_BODY_REFUSED: Final = replace(_UNREADABLE, one_by_one=True)
-"""400 and 413 without TikTok's code are about what was sent, so that a smaller request may pass."""
+_TOO_LARGE: Final = replace(_UNREADABLE, one_by_one=True)
+"""413: nobody knows the limit (sheet tiktok, 7), so that a smaller request may pass."""
 
 
 def read_answer(answer: Answer, now: datetime, count: int, secrets: Iterable[str | None]) -> Verdict:
@@ -117,11 +117,11 @@ def read_answer(answer: Answer, now: datetime, count: int, secrets: Iterable[str
             ambiguous=True,
         )
     if code is None:
-        row = _BODY_REFUSED if answer.status in (400, 413) else _UNREADABLE
+        row = _TOO_LARGE if answer.status == 413 else _UNREADABLE
         return gateway_verdict(answer, now) or row.verdict(f"http_{answer.status}", words, count)
     if code == 0:
         return Verdict(Kind.DELIVERED)
-    row = _row(code, words) or (_UNKNOWN_REFUSAL if 40000 <= code <= 49999 else _UNKNOWN_CODE)
+    row = _row(code, words) or (_UNKNOWN_REFUSAL if 40000 <= code <= 40099 else _UNKNOWN_CODE)
     verdict = row.verdict(str(code), words, count, retry_after(answer, now))
     return replace(verdict, throttled=True) if answer.status == 429 and verdict.kind is Kind.RETRY else verdict
 
