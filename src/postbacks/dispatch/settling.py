@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from postbacks.catalog import Destination
-from postbacks.dispatch.delivering import Item
+from postbacks.dispatch.delivering import RESEND_LATER, Item
 from postbacks.domain.delays import NO_DELAY, bucket
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import AMBIGUOUS_TRIES, RetryPolicy, Stop, next_try
@@ -89,7 +89,7 @@ def outcome(
         step.at,
         tries=row.tries + 1,
         tried_at=row.tried_at or now,
-        alone=row.alone,
+        alone=row.alone or verdict.code == RESEND_LATER,
     )
 
 
