@@ -31,6 +31,10 @@ async def load(
     ready: list[Item] = []
     done: list[Item] = []
     for row, event_id in zip(rows, event_ids, strict=True):
+        if row.status == "accepted":
+            # The platform has it. What became of it is asked for, whatever happened to mapping, consent or data since.
+            ready.append(Item(row, _NOTHING))
+            continue
         event = events.get(event_id)
         click, sealed = clicks.get(row.click, (None, None))
         if event is None or click is None:

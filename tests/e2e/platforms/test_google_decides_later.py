@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.e2e.platforms.cases import GOOGLE, Scene
+from postbacks.sandbox.google import GoogleSimulator
+from tests.e2e.platforms.cases import GOOGLE, GOOGLE_ADS, Case, Scene
+from tests.platforms.google_setup import private_key, service_account
 from tests.support.service import eventually
 
 REASONS = {
@@ -65,12 +70,143 @@ async def test_accepted_until_google_has_decided(scene: Scene) -> None:
     posted = await scene.buy()
     accepted = await scene.service.settled(posted["id"], "accepted")
     assert [one["verdict"] for one in accepted["attempt_log"]] == ["accepted"]
+    # The first question was answered "not yet" at once; the next follows in a second, the one after it in two.
+    await eventually(lambda: _polls(scene), lambda count: count >= 2)
     scene.simulator(GOOGLE).set_switches({"processing_seconds": 0.0})
-    # The first question was answered "not yet" at once; the operator asks again instead of waiting for a minute.
-    await eventually(lambda: _polls(scene), lambda count: count >= 1)
-    await eventually(lambda: _retried(scene, posted["id"]))
-    await scene.service.settled(posted["id"], "delivered")
+    done = await scene.service.settled(posted["id"], "delivered")
+    assert [one["verdict"] for one in done["attempt_log"]] == ["accepted", "delivered"]
     assert len(scene.sends(GOOGLE)) == 1
+    asked = [one["at"] for one in scene.simulator(GOOGLE).requests if one["path"].endswith("requestStatus:retrieve")]
+    waits = [later - earlier for earlier, later in pairwise(asked)]
+    assert waits[0] >= 0.9
+    assert all(later > 1.5 * earlier for earlier, later in pairwise(waits))
+
+
+@pytest.mark.parametrize(
+    ("fault", "values", "reason"),
+    [
+        ("html", {"status": 502}, "http_502"),
+        ("garbage", {}, "http_200"),
+        ("status", {"status": 404}, "http_404"),
+        ("quota", {}, "RESOURCE_EXHAUSTED"),
+        ("cut_before", {"times": 2}, "reset"),  # the HTTP client repeats a GET once by itself
+    ],
+)
+async def test_a_question_without_an_answer_is_seen_and_asked_again(
+    scene: Scene, fault: str, values: dict[str, Any], reason: str
+) -> None:
+    await _start(scene, processing_seconds=3600.0)
+    posted = await scene.buy()
+    await eventually(lambda: _polls(scene), lambda count: count >= 1)
+    scene.fault(GOOGLE, fault, **values)
+    unanswered = await eventually(lambda: scene.service.delivery(posted["id"]), lambda one: one["reason"])
+    assert (unanswered["status"], unanswered["reason"]) == ("accepted", reason)
+    assert [one["code"] for one in unanswered["attempt_log"]] == [None, reason]
+    scene.simulator(GOOGLE).set_switches({"processing_seconds": 0.0})
+    await _retry(scene, posted["id"])
+    assert (await scene.service.settled(posted["id"], "delivered"))["reason"] is None
+    assert len(scene.sends(GOOGLE)) == 1
+
+
+async def test_throttled_questions_stop_for_everything_that_waits(scene: Scene) -> None:
+    await _start(scene, processing_seconds=3600.0, retry_delay_seconds=60.0)
+    posted = []
+    for _ in range(5):
+        posted.append(await scene.buy())
+        await scene.service.settled(posted[-1]["id"], "accepted")
+    await eventually(lambda: _polls(scene), lambda count: count >= 5)
+    before = await _polls(scene)
+    scene.fault(GOOGLE, "quota", times=100)
+    await eventually(lambda: scene.destination(GOOGLE), lambda one: one["blocked_until"])
+    await asyncio.sleep(0.3)
+    # Each of the few workers may have met the throttle once; none goes on to the next request.
+    assert await _polls(scene) - before <= 2
+    assert {one["status"] for one in await scene.service.deliveries()} == {"accepted"}
+
+
+async def test_a_request_that_google_forgot_is_sent_again_and_counts_once(scene: Scene) -> None:
+    await _start(scene, processing_seconds=3600.0)
+    posted = await scene.buy()
+    await eventually(lambda: _polls(scene), lambda count: count >= 1)
+    simulator = scene.simulator(GOOGLE)
+    assert isinstance(simulator, GoogleSimulator)
+    simulator.state.requests.clear()
+    simulator.set_switches({"processing_seconds": 0.0})
+    done = await scene.service.settled(posted["id"], "delivered")
+    assert [(one["verdict"], one["code"]) for one in done["attempt_log"]] == [
+        ("accepted", None),
+        ("retry", "INVALID_REQUEST_ID"),
+        ("accepted", None),
+        ("delivered", "SUCCESS"),
+    ]
+    first, second = (one["body"] for one in scene.sends(GOOGLE))
+    assert first == second
+    assert [one["copies"] for one in simulator.received()] == [2]
+
+
+@pytest.mark.parametrize("reason", ["INVALID_OPERATING_ACCOUNT_FOR_CLICK", "EXTERNAL_ATTRIBUTION_DATA_MISSING"])
+async def test_a_reason_of_one_conversion_never_stops_the_destination(scene: Scene, reason: str) -> None:
+    await _start(scene, async_outcomes={"Cj-foreign": reason})
+    (foreign,) = (await scene.service.event("install", event_id="foreign", click_ids={"gclid": "Cj-foreign"}))[
+        "deliveries"
+    ]
+    failed = await scene.service.settled(foreign["id"], "failed")
+    assert failed["reason"] == reason
+    await scene.service.settled((await scene.buy())["id"], "delivered")
+
+
+async def test_what_google_has_is_asked_for_even_when_the_mapping_is_gone(scene: Scene) -> None:
+    await _start(scene, processing_seconds=3600.0)
+    posted = await scene.buy()
+    await eventually(lambda: _polls(scene), lambda count: count >= 1)
+    await scene.put(GOOGLE, events={"install": {"conversion_action_id": "55501"}})
+    scene.simulator(GOOGLE).set_switches({"processing_seconds": 0.0})
+    await scene.service.settled(posted["id"], "delivered")
+
+
+async def test_a_clock_that_is_ahead_delays_nothing_without_a_hold(scene: Scene) -> None:
+    await _start(scene)
+    posted = await scene.buy(occurred_at=time.time() + 300)
+    await scene.service.settled(posted["id"], "delivered")
+    (stored,) = scene.simulator(GOOGLE).received()
+    assert stored["occurred_at"] <= stored["received_at"]
+
+
+@pytest.mark.parametrize("case", [GOOGLE, GOOGLE_ADS], ids=["data_manager", "ads_api"])
+async def test_a_service_account_needs_one_token_and_one_more_after_a_401(scene: Scene, case: Case) -> None:
+    key = service_account()
+    public = private_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    accounts = {name: scene.body(case)["credentials"][name] for name in ("operating_account_id", "login_account_id")}
+    simulator = scene.simulator(case)
+    assert isinstance(simulator, GoogleSimulator)
+    simulator.set_switches({"service_accounts": {key["client_email"]: public}})
+    await scene.start(case, credentials={**accounts, "service_account": key})
+    for _ in range(3):
+        await scene.service.settled((await scene.buy())["id"], "delivered")
+    assert _fetches(scene) == 1
+    simulator.state.tokens.clear()
+    await scene.service.settled((await scene.buy())["id"], "delivered")
+    assert _fetches(scene) == 2
+
+
+@pytest.mark.parametrize("case", [GOOGLE, GOOGLE_ADS], ids=["data_manager", "ads_api"])
+async def test_doctor_asks_about_the_conversion_actions(scene: Scene, case: Case) -> None:
+    good = scene.body(case)["events"]
+    await scene.put(case, events={**good, "subscribe": {"conversion_action_id": "99099"}})
+    wrong = await scene.post(case, "check")
+    assert (wrong["ok"], "99099" in wrong["message"], "conversion_action_id" in wrong["remedy"]) == (False, True, True)
+    await scene.put(case, events=good)
+    assert (await scene.post(case, "check"))["ok"]
+    # A token that was revoked since it was fetched says nothing about the credentials.
+    simulator = scene.simulator(case)
+    assert isinstance(simulator, GoogleSimulator)
+    simulator.state.tokens.clear()
+    assert (await scene.post(case, "check"))["ok"]
+    assert not simulator.received()
+
+
+def _fetches(scene: Scene) -> int:
+    return sum(one["path"] == "/token" for one in scene.simulator(GOOGLE).requests)
 
 
 async def _polls(scene: Scene) -> int:
