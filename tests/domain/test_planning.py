@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Click
-from postbacks.domain.planning import NotSent, Omitted, Plan, plan
+from postbacks.domain.planning import NotSent, Omitted, Plan, plan, route
 from tests.domain.strategies import NOW, ago, click
 
 META = click(1, ago(hours=3))
@@ -45,7 +45,8 @@ class Fake:
 
 
 def planned(*outlets: Fake, decision: Decision = MATCHED, occurred_at: datetime = NOW, refused: bool = False) -> Plan:
-    return plan("install", occurred_at, decision, outlets, NOW, consent_refused=refused)
+    routed = route("install", decision.clicks, decision.refused, outlets, consent_refused=refused)
+    return plan(routed, occurred_at, decision.clicks, NOW)
 
 
 def test_a_destination_whose_platform_has_a_click_gets_a_delivery_at_once() -> None:

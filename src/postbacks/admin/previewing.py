@@ -12,10 +12,10 @@ from postbacks.domain import ids
 from postbacks.domain.idempotency import click_key
 from postbacks.domain.matching import Candidate, Decision, Method, decide
 from postbacks.domain.model import Click
-from postbacks.domain.planning import plan
+from postbacks.domain.planning import plan, route
 from postbacks.errors import Invalid
 from postbacks.ingest.parsing import NewEvent, parse_event
-from postbacks.ingest.recording import record
+from postbacks.ingest.recording import refuses
 from postbacks.ingest.resolving import PREFERENCE, Facts, Resolver
 from postbacks.outbound.converting import conversion_of
 from postbacks.outbound.masking import Mask
@@ -45,18 +45,16 @@ async def preview(service: Admin, app: App, destination: Destination, body: Mapp
         )[0]
     if not decision.matched:
         decision = _with_given_clicks(event, app, known)
-    recorded = record(app, event.name, event.occurred_at, event.consent, decision, now, may_wait=False)
-    planned = plan(
+    routed = route(
         event.name,
-        event.occurred_at,
-        decision,
+        decision.clicks,
+        decision.refused,
         [destination],
-        now,
-        consent_refused=recorded.status == "suppressed",
+        consent_refused=refuses(event.consent, app.rules),
     )
-    if planned.not_sent:
-        return {"would_send": False, "reason": planned.not_sent[0].reason.value, "message": None}
-    one = planned.deliveries[0]
+    if routed.not_sent:
+        return {"would_send": False, "reason": routed.not_sent[0].reason.value, "message": None}
+    one = plan(routed, event.occurred_at, decision.clicks, now).deliveries[0]
     if one.expired:
         return {"would_send": False, "reason": "expired", "message": "Older than the platform takes."}
     conversion = conversion_of(app, destination, _row(event), one.click)
@@ -73,7 +71,10 @@ async def preview(service: Admin, app: App, destination: Destination, body: Mapp
         "not_before": one.due,
         "deadline": one.deadline,
         "idempotency_key": conversion.key,
-        "match": {"method": recorded.method, "platforms": list(recorded.platforms)},
+        "match": {
+            "method": decision.method.value if decision.method else None,
+            "platforms": sorted({*decision.clicks, *decision.refused}),
+        },
         "request": {
             "method": request.method,
             "url": mask(request.url),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
 from uuid import UUID
 
 import orjson
+
+from postbacks.domain.ids import uuid_of
 
 
 def digest(*parts: str) -> UUID:
@@ -16,12 +16,12 @@ def digest(*parts: str) -> UUID:
 
     Each part is preceded by its length, so that no two lists of parts collide by where they are cut.
     """
-    state = blake2b(digest_size=16)
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass")
-        state.update(len(raw).to_bytes(4))
-        state.update(raw)
-    return UUID(bytes=state.digest())
+    return uuid_of(int.from_bytes(_digest(*parts)))
+
+
+def _digest(*parts: str) -> bytes:
+    raw = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return blake2b(b"".join([piece for one in raw for piece in (len(one).to_bytes(4), one)]), digest_size=16).digest()
 
 
 def delivery_key(app: str, event_id: str, destination: str) -> str:
@@ -30,7 +30,7 @@ def delivery_key(app: str, event_id: str, destination: str) -> str:
     36 characters of `[a-z0-9_]`, which every platform's de-duplication field takes (sheets: meta 6, tiktok 6,
     google 2.5, reddit 6, x 6).
     """
-    return f"pbk_{digest('delivery', app, event_id, destination).hex}"
+    return f"pbk_{_digest('delivery', app, event_id, destination).hex()}"
 
 
 def derived_event_id(name: str, who: str, occurred_at: datetime) -> str:
@@ -39,7 +39,7 @@ def derived_event_id(name: str, who: str, occurred_at: datetime) -> str:
     Led by the event's time so that it sorts like every other id.
     """
     milliseconds = int(occurred_at.timestamp() * 1000)
-    tail = digest("event", name, who, occurred_at.isoformat()).hex[:20]
+    tail = _digest("event", name, who, occurred_at.isoformat()).hex()[:20]
     return f"evt_{milliseconds:012x}{tail}"
 
 
@@ -58,10 +58,11 @@ def match_key(kind: str, value: str) -> UUID:
     return digest("match", kind, value)
 
 
-def fingerprint(content: Mapping[str, Any], secret: bytes = b"") -> UUID:
-    """Tells "the same event again" from "the same id with other content". Key order does not count.
+def fingerprint(content: object, secret: bytes = b"") -> UUID:
+    """Tells "the same event again" from "the same id with other content". The order of keys inside does not count.
 
     With the app's `secret` nobody who has the database alone can try out whose event it was: the fingerprint
     outlives the erasure of its player. `secret` has at most 64 bytes.
     """
-    return UUID(bytes=blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16, key=secret).digest())
+    text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return uuid_of(int.from_bytes(blake2b(text, digest_size=16, key=secret).digest()))

@@ -10,12 +10,13 @@ import os
 import re
 import threading
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 MAX_SLOTS = 255
 """Destinations that one event can go to."""
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
+_RANDOM = (1 << 54) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile(r"[0-9a-f]{32}")
 
@@ -25,18 +26,14 @@ class _Sequence:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last = (0, 0)
+        self._next = 0
 
-    def next(self, milliseconds: int) -> tuple[int, int]:
+    def take(self, milliseconds: int, amount: int) -> range:
+        """So many places in a row, each `(milliseconds << 12) | count`."""
         with self._lock:
-            last_ms, count = self._last
-            if milliseconds > last_ms:
-                self._last = (milliseconds, 0)
-            elif count < 0xFFF:
-                self._last = (last_ms, count + 1)
-            else:
-                self._last = (last_ms + 1, 0)
-            return self._last
+            first = max(milliseconds << 12, self._next)
+            self._next = first + amount
+            return range(first, self._next)
 
 
 _sequence = _Sequence()
@@ -44,26 +41,47 @@ _sequence = _Sequence()
 
 def new_id(now: datetime) -> UUID:
     """A fresh id whose first 48 bits are `now` in milliseconds and whose last byte is zero."""
-    milliseconds, count = _sequence.next(_milliseconds(now))
-    random = int.from_bytes(os.urandom(7)) & ((1 << 54) - 1)
-    return UUID(int=(milliseconds << 80) | _VERSION_AND_VARIANT | (count << 64) | (random << 8))
+    return new_ids(now, 1)[0]
+
+
+def new_ids(now: datetime, amount: int) -> list[UUID]:
+    """So many fresh ids, in order."""
+    places = _sequence.take(_milliseconds(now), amount)
+    noise = os.urandom(8 * amount)
+    return [
+        uuid_of(
+            (place >> 12 << 80)
+            | _VERSION_AND_VARIANT
+            | ((place & 0xFFF) << 64)
+            | ((int.from_bytes(noise[8 * index : 8 * index + 7]) & _RANDOM) << 8)
+        )
+        for index, place in enumerate(places)
+    ]
+
+
+def uuid_of(number: int) -> UUID:
+    """The UUID of a number of 128 bits. `UUID(int=…)` takes three times as long, and several are made per event."""
+    made = object.__new__(UUID)
+    object.__setattr__(made, "int", number)
+    object.__setattr__(made, "is_safe", SafeUUID.unknown)
+    return made
 
 
 def delivery_id(event: UUID, slot: int) -> UUID:
     """The id of an event's delivery number `slot` (1…255). Raises `ValueError` outside that range."""
     if not 1 <= slot <= MAX_SLOTS:
         raise ValueError(f"an event goes to at most {MAX_SLOTS} destinations")
-    return UUID(int=event.int | slot)
+    return uuid_of(event.int | slot)
 
 
 def event_of(delivery: UUID) -> UUID:
     """The id of the event that a delivery belongs to."""
-    return UUID(int=delivery.int & ~0xFF)
+    return uuid_of(delivery.int & ~0xFF)
 
 
 def last_delivery(event: UUID) -> UUID:
     """The upper end (inclusive) of the range in which an event's deliveries lie."""
-    return UUID(int=event.int | 0xFF)
+    return uuid_of(event.int | 0xFF)
 
 
 def floor(moment: datetime) -> UUID:

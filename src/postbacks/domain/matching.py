@@ -112,10 +112,11 @@ def decide(
     platform seen at the same moment (gclid before gbraid).
     """
     considered: list[Considered] = []
-    for method in Method:
-        tier = [candidate for candidate in candidates if candidate.method is method]
-        if not tier:
-            continue
+    tiers: dict[Method, list[Candidate]] = {}
+    for candidate in candidates:
+        tiers.setdefault(candidate.method, []).append(candidate)
+    for method in Method if len(tiers) > 1 else tiers:
+        tier = tiers.get(method, ())
         usable: list[Candidate] = []
         for candidate in tier:
             why_not = _why_not(candidate, occurred_at, rules)
@@ -194,10 +195,12 @@ def _take(
     event_consent: Consent,
     considered: list[Considered],
 ) -> Decision:
-    newest_first = sorted(
-        usable,
-        key=lambda c: (-c.click.clicked_at.timestamp(), preference.get(c.click.type, 99)),
-    )
+    newest_first = usable
+    if len(usable) > 1:
+        newest_first = sorted(
+            usable,
+            key=lambda c: (-c.click.clicked_at.timestamp(), preference.get(c.click.type, 99)),
+        )
     event_refused = not may_send(event_consent, require_consent=rules.require_consent)
     clicks: dict[str, Click] = {}
     refused: dict[str, Click] = {}
@@ -220,19 +223,23 @@ def _take(
             else:
                 clicks[platform] = click
                 considered.append(Considered(click, method, True, _why(candidate)))
-    considered.sort(key=lambda one: not one.taken)
+    if len(considered) > 1:
+        considered.sort(key=lambda one: not one.taken)
     return Decision(method, confidence, clicks, refused, tuple(considered[:CONSIDERED_LIMIT]))
 
 
 def _why(candidate: Candidate) -> str:
     if candidate.inheritance is not None:
         return "inherited: another event of the player was matched to it"
-    return {
-        Method.CLICK_ID: "the event carried this click ID",
-        Method.VISITOR_ID: "the click of the same visitor",
-        Method.USER_ID: "a click or an earlier event tied the player to it",
-        Method.IP: "the click came from the same address",
-    }[candidate.method]
+    return _TAKEN[candidate.method]
+
+
+_TAKEN = {
+    Method.CLICK_ID: "the event carried this click ID",
+    Method.VISITOR_ID: "the click of the same visitor",
+    Method.USER_ID: "a click or an earlier event tied the player to it",
+    Method.IP: "the click came from the same address",
+}
 
 
 def _words(window: timedelta) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
 from postbacks.domain.frozen import frozen
-from postbacks.domain.matching import Decision
 from postbacks.domain.model import Click
 
 
@@ -65,42 +64,55 @@ class Plan:
     not_sent: tuple[Omitted, ...]
 
 
-def plan(
+@frozen
+class Route:
+    """Where an event goes, before its times are known. `to`: each outlet with the platform whose click it takes;
+    `None` stands for the last click of all."""
+
+    to: tuple[tuple[Outlet, str | None], ...]
+    not_sent: tuple[Omitted, ...]
+
+
+def route(
     event_name: str,
-    occurred_at: datetime,
-    decision: Decision,
+    matched: Collection[str],
+    refused: Collection[str],
     outlets: Iterable[Outlet],
-    now: datetime,
     *,
     consent_refused: bool = False,
-) -> Plan:
-    """One delivery per enabled destination whose platform has a matching click; a reason for each other one."""
-    deliveries: list[Planned] = []
+) -> Route:
+    """Which destinations an event goes to, and a reason for each other one.
+
+    `matched`: platforms with a click to send; `refused`: platforms whose click lacks consent. It depends on nothing
+    else, so that the events of a batch can share it.
+    """
+    to: list[tuple[Outlet, str | None]] = []
     not_sent: list[Omitted] = []
     for outlet in outlets:
-        click = _click_for(outlet, decision.clicks)
-        reason = _reason(outlet, event_name, click, decision, consent_refused)
-        if reason is not None or click is None:
-            not_sent.append(Omitted(outlet.name, outlet.platform, reason or NotSent.NO_CLICK_ID))
-            continue
+        reason = _reason(outlet, event_name, matched, refused, consent_refused=consent_refused)
+        if reason is None:
+            to.append((outlet, None if outlet.any_click else outlet.platform))
+        else:
+            not_sent.append(Omitted(outlet.name, outlet.platform, reason))
+    return Route(tuple(to), tuple(not_sent))
+
+
+def plan(routed: Route, occurred_at: datetime, clicks: Mapping[str, Click], now: datetime) -> Plan:
+    """One delivery for each outlet of the route. `clicks`: platform → click, as matched."""
+    deliveries = []
+    for outlet, platform in routed.to:
+        click = _last(clicks.values()) if platform is None else clicks[platform]
         not_before = outlet.not_before(occurred_at=occurred_at, clicked_at=click.clicked_at)
         deadline = outlet.deadline(occurred_at=occurred_at, clicked_at=click.clicked_at)
+        due = max(now, not_before)
         deliveries.append(
-            Planned(
-                destination=outlet.name,
-                platform=outlet.platform,
-                click=click,
-                due=max(now, not_before),
-                deadline=deadline,
-                held=not_before > now,
-                expired=deadline <= max(now, not_before),
-            )
+            Planned(outlet.name, outlet.platform, click, due, deadline, not_before > now, deadline <= due)
         )
-    return Plan(tuple(deliveries), tuple(not_sent))
+    return Plan(tuple(deliveries), routed.not_sent)
 
 
 def _reason(
-    outlet: Outlet, event_name: str, click: Click | None, decision: Decision, consent_refused: bool
+    outlet: Outlet, event_name: str, matched: Collection[str], refused: Collection[str], *, consent_refused: bool
 ) -> NotSent | None:
     if not outlet.enabled:
         return NotSent.DESTINATION_DISABLED
@@ -108,12 +120,14 @@ def _reason(
         return NotSent.UNMAPPED
     if consent_refused:
         return NotSent.CONSENT
-    if click is not None:
+    if _serves(outlet, matched):
         return None
-    return NotSent.CONSENT if _click_for(outlet, decision.refused) is not None else NotSent.NO_CLICK_ID
+    return NotSent.CONSENT if _serves(outlet, refused) else NotSent.NO_CLICK_ID
 
 
-def _click_for(outlet: Outlet, clicks: Mapping[str, Click]) -> Click | None:
-    if not outlet.any_click:
-        return clicks.get(outlet.platform)
-    return max(clicks.values(), key=lambda click: click.clicked_at, default=None)
+def _serves(outlet: Outlet, platforms: Collection[str]) -> bool:
+    return bool(platforms) if outlet.any_click else outlet.platform in platforms
+
+
+def _last(clicks: Iterable[Click]) -> Click:
+    return max(clicks, key=lambda click: click.clicked_at)

@@ -10,7 +10,7 @@ import orjson
 
 from postbacks.catalog import App
 from postbacks.domain import ids
-from postbacks.ingest.writer import Outcome
+from postbacks.ingest.storing import Outcome
 from postbacks.store import events as event_store
 from postbacks.store import reading
 from postbacks.store.database import Database

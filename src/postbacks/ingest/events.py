@@ -14,7 +14,7 @@ from postbacks.errors import Conflict, FieldError, Invalid
 from postbacks.ingest.answering import current_outcome, current_status, event_answer
 from postbacks.ingest.parsing import EventIn, NewEvent, parse_event
 from postbacks.ingest.service import Ingest, app_of, ingest_of
-from postbacks.ingest.writer import Outcome
+from postbacks.ingest.storing import Outcome
 from postbacks.web.answers import json_response
 from postbacks.web.auth import Scope, bearer, require
 from postbacks.web.bodies import read_object

@@ -14,9 +14,9 @@ from postbacks.catalog import App
 from postbacks.domain import ids
 from postbacks.domain.consent import may_match, may_send
 from postbacks.domain.frozen import frozen
-from postbacks.domain.matching import Decision
+from postbacks.domain.matching import Decision, Rules
 from postbacks.domain.model import Consent
-from postbacks.domain.planning import NotSent, Plan, plan
+from postbacks.domain.planning import Omitted, Planned, Route, plan, route
 from postbacks.store import outbox
 from postbacks.store import stats as stats_store
 from postbacks.store.database import Connection
@@ -37,13 +37,44 @@ class PlannedDelivery:
 
 
 @frozen
+class Routed:
+    """A route with its omissions as the JSON that is stored with each event that takes it."""
+
+    route: Route
+    not_sent: str | None
+
+
+class Routes:
+    """The routes of one app's events, each worked out once: the events of a batch take the same few."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._known: dict[tuple[str, tuple[str, ...], tuple[str, ...], bool], Routed] = {}
+
+    def of(self, event_name: str, decision: Decision, *, consent_refused: bool) -> Routed:
+        """Where an event with this decision goes."""
+        key = (event_name, tuple(decision.clicks), tuple(decision.refused), consent_refused)
+        known = self._known.get(key)
+        if known is None:
+            found = route(
+                event_name,
+                decision.clicks,
+                decision.refused,
+                self._app.destinations.values(),
+                consent_refused=consent_refused,
+            )
+            known = self._known[key] = Routed(found, _not_sent_json(found.not_sent))
+        return known
+
+
+@frozen
 class Recorded:
     """One event's outcome, ready to be written and to be answered."""
 
     status: str
     match: str | None
     not_sent: str | None
-    plan: Plan
+    deliveries: tuple[Planned, ...]
     method: str | None
     platforms: tuple[str, ...]
 
@@ -56,53 +87,62 @@ class Batch:
     now: datetime
     open: list[OpenDelivery] = field(default_factory=list)
     ended: list[tuple[OpenDelivery, str, Ended]] = field(default_factory=list)
-    counts: Counter[Count] = field(default_factory=Counter)
-    not_sent: Counter[tuple[str, NotSent]] = field(default_factory=Counter)
-    """By destination and reason; apart from `counts`, because every event adds to it several times."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    """Events by status; a negative number takes back what was counted before."""
+    not_sent: Counter[str] = field(default_factory=Counter)
+    """Events by the JSON of their omissions: thousands share a few texts."""
 
     def add(self, event: UUID, recorded: Recorded) -> list[PlannedDelivery]:
         """Adds an event's deliveries; returns them for the answer."""
-        minute = minute_of(self.now)
-        planned = []
-        for slot, one in enumerate(recorded.plan.deliveries, 1):
-            paused = one.held
-            row = OpenDelivery(
-                id=ids.delivery_id(event, slot),
-                destination=one.destination,
-                due=one.due,
-                deadline=one.deadline,
-                created_at=self.now,
-                click=one.click.id,
-                status="held" if paused else "queued",
-                reason="young_click" if paused else None,
-            )
-            status = "expired" if one.expired else row.status
-            if one.expired:
-                self.ended.append((row, one.platform, Ended(row.id, "expired", TOO_OLD, 0)))
-                self.counts[Count(minute, one.destination, "expired", TOO_OLD)] += 1
-            else:
-                self.open.append(row)
-            planned.append(PlannedDelivery(row.id, one.destination, one.platform, status))
-        self.count_not_sent(recorded.plan, 1)
-        self.counts[Count(minute, EVENTS, recorded.status)] += 1
-        return planned
+        self.statuses[recorded.status] += 1
+        if recorded.not_sent is not None:
+            self.not_sent[recorded.not_sent] += 1
+        return [self._plan(ids.delivery_id(event, slot), one) for slot, one in enumerate(recorded.deliveries, 1)]
 
-    def count_not_sent(self, omitted: Plan, n: int) -> None:
-        for one in omitted.not_sent:
-            self.not_sent[one.destination, one.reason] += n
+    def take_back(self, recorded: Recorded) -> None:
+        """An event that was counted like this before is counted anew."""
+        self.statuses[recorded.status] -= 1
+        if recorded.not_sent is not None:
+            self.not_sent[recorded.not_sent] -= 1
+
+    def _plan(self, identifier: UUID, one: Planned) -> PlannedDelivery:
+        status, reason = ("held", "young_click") if one.held else ("queued", None)
+        # By position: names would make the call on the hot path take four times as long.
+        row = OpenDelivery(identifier, one.destination, one.due, one.deadline, self.now, one.click.id, status, reason)
+        if one.expired:
+            self.ended.append((row, one.platform, Ended(identifier, "expired", TOO_OLD, 0)))
+            return PlannedDelivery(identifier, one.destination, one.platform, "expired")
+        self.open.append(row)
+        return PlannedDelivery(identifier, one.destination, one.platform, status)
 
     async def write(self, connection: Connection) -> None:
         if self.open:
             await outbox.insert(connection, self.app.name, self.open, self.now)
         if self.ended:
             await outbox.insert_ended(connection, self.app.name, self.ended, self.now)
+        await stats_store.add(connection, self.app.name, self._counts())
+
+    def _counts(self) -> Counter[Count]:
         minute = minute_of(self.now)
-        omitted = {Count(minute, name, "not_sent", reason.value): n for (name, reason), n in self.not_sent.items()}
-        await stats_store.add(connection, self.app.name, {**self.counts, **omitted})
+        counts: Counter[Count] = Counter()
+        for row, _, _ in self.ended:
+            counts[Count(minute, row.destination, "expired", TOO_OLD)] += 1
+        for status, n in self.statuses.items():
+            counts[Count(minute, EVENTS, status)] += n
+        for text, n in self.not_sent.items():
+            for destination, _, reason in orjson.loads(text):
+                counts[Count(minute, destination, "not_sent", reason)] += n
+        return counts
+
+
+def refuses(consent: Consent, rules: Rules) -> bool:
+    """Whether an event's own consent keeps it from every destination."""
+    return not may_match(consent) or not may_send(consent, require_consent=rules.require_consent)
 
 
 def record(
-    app: App,
+    routes: Routes,
+    rules: Rules,
     event_name: str,
     occurred_at: datetime,
     consent: Consent,
@@ -113,8 +153,8 @@ def record(
     erased: bool = False,
 ) -> Recorded:
     """What a decision means for one event. `may_wait`: a click could still arrive for it."""
-    refused = erased or not may_match(consent) or not may_send(consent, require_consent=app.rules.require_consent)
-    planned = plan(event_name, occurred_at, decision, app.destinations.values(), now, consent_refused=refused)
+    refused = erased or refuses(consent, rules)
+    routed = routes.of(event_name, decision, consent_refused=refused)
     if refused or (decision.refused and not decision.clicks):
         status = "suppressed"
     elif decision.clicks:
@@ -123,12 +163,12 @@ def record(
         status = "waiting" if may_wait else "unmatched"
     platforms = tuple(sorted({*decision.clicks, *decision.refused}))
     return Recorded(
-        status=status,
-        match=_match_json(decision, platforms, "erased_user" if erased else None),
-        not_sent=_not_sent_json(planned),
-        plan=planned,
-        method=decision.method.value if decision.method else None,
-        platforms=platforms,
+        status,
+        _match_json(decision, platforms, "erased_user" if erased else None),
+        routed.not_sent,
+        plan(routed.route, occurred_at, decision.clicks, now).deliveries if routed.route.to else (),
+        decision.method.value if decision.method else None,
+        platforms,
     )
 
 
@@ -156,7 +196,7 @@ def _match_json(decision: Decision, platforms: Sequence[str], suppressed: str | 
     return orjson.dumps(body).decode()
 
 
-def _not_sent_json(planned: Plan) -> str | None:
-    if not planned.not_sent:
+def _not_sent_json(omitted: Sequence[Omitted]) -> str | None:
+    if not omitted:
         return None
-    return orjson.dumps([(one.destination, one.platform, one.reason) for one in planned.not_sent]).decode()
+    return orjson.dumps([(one.destination, one.platform, one.reason) for one in omitted]).decode()

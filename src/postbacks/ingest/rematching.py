@@ -16,14 +16,14 @@ import structlog
 
 from postbacks.catalog import App
 from postbacks.domain.idempotency import match_key
-from postbacks.ingest.recording import Batch, record
+from postbacks.domain.matching import Decision
+from postbacks.ingest.recording import Batch, Routes, record
 from postbacks.ingest.resolving import Facts, Resolver
 from postbacks.privacy.addresses import AddressHashes
 from postbacks.store import clicks as click_store
 from postbacks.store import events as event_store
 from postbacks.store.database import OUTAGES, Database
 from postbacks.store.events import EventRow
-from postbacks.store.stats import EVENTS, Count, minute_of
 
 log = structlog.get_logger(__name__)
 
@@ -122,16 +122,16 @@ class Rematcher:
             resolver = Resolver(connection, app.name, app.rules)
             decisions = await resolver.resolve(facts)
             batch = Batch(app, now)
+            routes = Routes(app)
             matched: list[EventRow] = []
             for event, decision in zip(events, decisions, strict=True):
                 if not decision.matched:
                     continue
-                recorded = record(app, event.name, event.occurred_at, event.consent, decision, now, may_wait=False)
+                facts_of = (event.name, event.occurred_at, event.consent)
+                recorded = record(routes, app.rules, *facts_of, decision, now, may_wait=False)
                 batch.add(event.id, recorded)
-                # What was counted when the event began to wait is taken back.
-                batch.counts[Count(minute_of(now), EVENTS, "waiting")] -= 1
-                before = record(app, event.name, event.occurred_at, event.consent, type(decision)(), now, may_wait=True)
-                batch.count_not_sent(before.plan, -1)
+                # What was counted when the event began to wait.
+                batch.take_back(record(routes, app.rules, *facts_of, Decision(), now, may_wait=True))
                 await event_store.settle_match(
                     connection,
                     app.name,

@@ -7,13 +7,15 @@ from datetime import datetime
 from uuid import UUID
 
 from postbacks.domain.frozen import frozen
-from postbacks.domain.matching import Candidate, Confidence, Decision, Inheritance, Method, Rules, decide
+from postbacks.domain.matching import Candidate, Decision, Inheritance, Method, Rules, decide
 from postbacks.domain.model import Click, Consent
 from postbacks.platforms.registry import ADAPTERS, CLICK_ID_PLATFORM
 from postbacks.privacy.addresses import AddressHashes
 from postbacks.store import clicks as store
 from postbacks.store.clicks import Link
 from postbacks.store.database import Connection
+
+_NO_MATCH = Decision()
 
 PREFERENCE: Mapping[str, int] = {
     click_id_type: rank for adapter in ADAPTERS.values() for rank, click_id_type in enumerate(adapter.click_id_types)
@@ -41,28 +43,36 @@ class Resolver:
         self._rules = rules
         self._candidates: dict[int, list[Candidate]] = {}
         self._links: dict[str, list[tuple[Click, Inheritance | None]]] = {}
+        self._tiers = (
+            (Method.CLICK_ID, self._by_click_id),
+            (Method.VISITOR_ID, self._by_visitor),
+            (Method.USER_ID, self._by_user),
+            (Method.IP, self._by_address),
+        )
+        """Each adds candidates and returns whether there may be any."""
         self.new_links: list[Link] = []
 
     async def resolve(self, facts: Sequence[Facts]) -> list[Decision]:
         """One decision per event. An event inherits from an earlier one of the same call, too."""
-        decisions: list[Decision] = [Decision()] * len(facts)
+        decisions: list[Decision] = [_NO_MATCH] * len(facts)
         order = sorted(range(len(facts)), key=lambda index: facts[index].occurred_at)
         self._candidates = {index: [] for index in order}
-        for find in (self._by_click_id, self._by_visitor, self._by_user, self._by_address):
-            pending = [index for index in order if not decisions[index].matched]
+        pending = order
+        for method, find in self._tiers:
             if not pending:
                 break
-            await find(facts, pending)
+            if not await find(facts, pending):
+                continue
             for index in pending:
-                if find == self._by_user:
+                if method is Method.USER_ID:
                     self._add_links(index, facts[index])
-                if not self._candidates[index]:
-                    continue
-                decisions[index] = self._decide(facts[index], self._candidates[index])
-                self._note_links(facts[index], decisions[index])
-        for index in order:
+                if self._candidates[index]:
+                    decisions[index] = self._decide(facts[index], self._candidates[index])
+                    self._note_links(facts[index], decisions[index])
+            pending = [index for index in pending if not decisions[index].matched]
+        for index in pending:
             user = facts[index].user_id
-            if not decisions[index].matched and user in self._links:
+            if user in self._links:
                 self._add_links(index, facts[index])
                 decisions[index] = self._decide(facts[index], self._candidates[index])
                 self._note_links(facts[index], decisions[index])
@@ -72,64 +82,71 @@ class Resolver:
         return decide(facts.occurred_at, facts.consent, candidates, self._rules, CLICK_ID_PLATFORM, PREFERENCE)
 
     def _add_links(self, index: int, facts: Facts) -> None:
+        links = self._links.get(facts.user_id or "")
+        if not links:
+            return
         known = {candidate.click.id for candidate in self._candidates[index] if candidate.method is Method.USER_ID}
         self._candidates[index].extend(
-            Candidate(click, Method.USER_ID, inheritance)
-            for click, inheritance in self._links.get(facts.user_id or "", ())
-            if click.id not in known
+            Candidate(click, Method.USER_ID, inheritance) for click, inheritance in links if click.id not in known
         )
 
     def _note_links(self, facts: Facts, decision: Decision) -> None:
         """A matched event ties its player to the clicks, so that later events inherit the match."""
         if facts.user_id is None or decision.confidence is None:
             return
+        known = self._links.setdefault(facts.user_id, [])
+        inherited = {click.id for click, inheritance in known if inheritance is not None}
+        fresh = [
+            click for click in (*decision.clicks.values(), *decision.refused.values()) if click.id not in inherited
+        ]
+        if not fresh:
+            return
         passed_on = Inheritance(
             until=facts.occurred_at + self._rules.install_inheritance,
             confidence=decision.confidence,
             since=facts.occurred_at,
         )
-        known = self._links.setdefault(facts.user_id, [])
-        inherited = {click.id for click, inheritance in known if inheritance is not None}
-        for click in (*decision.clicks.values(), *decision.refused.values()):
-            if click.id in inherited:
-                continue
+        for click in fresh:
             known.append((click, passed_on))
             self.new_links.append(Link(facts.user_id, click.id, decision.confidence, passed_on))
 
-    async def _by_click_id(self, facts: Sequence[Facts], pending: Sequence[int]) -> None:
+    async def _by_click_id(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
         wanted = {key for index in pending for key in facts[index].click_keys}
         if not wanted:
-            return
+            return False
         found = await store.by_keys(self._connection, self._app, wanted)
         for index in pending:
             self._candidates[index].extend(
                 Candidate(found[key], Method.CLICK_ID) for key in facts[index].click_keys if key in found
             )
+        return bool(found)
 
-    async def _by_visitor(self, facts: Sequence[Facts], pending: Sequence[int]) -> None:
+    async def _by_visitor(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
         wanted = {facts[index].visitor_id for index in pending if facts[index].visitor_id}
         if not wanted:
-            return
+            return False
         found = await store.by_visitors(self._connection, self._app, [one for one in wanted if one])
         for index in pending:
             clicks = found.get(facts[index].visitor_id or "", ())
             self._candidates[index].extend(Candidate(click, Method.VISITOR_ID) for click in clicks)
+        return bool(found)
 
-    async def _by_user(self, facts: Sequence[Facts], pending: Sequence[int]) -> None:
+    async def _by_user(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
         wanted = {facts[index].user_id for index in pending if facts[index].user_id}
         if not wanted:
-            return
+            return False
         found = await store.by_users(self._connection, self._app, [one for one in wanted if one])
         for user, links in found.items():
             # What this call learned about a click comes first: it was read from the same database, and it is newer.
             known = {click.id for click, _ in self._links.get(user, ())}
             self._links.setdefault(user, []).extend(link for link in links if link[0].id not in known)
+        return bool(self._links)
 
-    async def _by_address(self, facts: Sequence[Facts], pending: Sequence[int]) -> None:
+    async def _by_address(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
         since = min((facts[index].occurred_at for index in pending), default=None)
         hashes = {one for index in pending for one in facts[index].addresses}
         if since is None or not hashes:
-            return
+            return False
         oldest = since - self._rules.ip_window
         found: dict[UUID, list[tuple[Click, UUID | None]]] = {}
         for network in (False, True):
@@ -142,8 +159,4 @@ class Resolver:
                     Candidate(click, Method.IP, same_address=address == one.address)
                     for click, address in found.get(one.match, ())
                 )
-
-
-def confidence_of(decision: Decision) -> str | None:
-    """For JSON."""
-    return decision.confidence.value if isinstance(decision.confidence, Confidence) else None
+        return bool(found)

@@ -49,6 +49,9 @@ _COLUMNS = (
 )
 
 
+_STORED = ("app_id", *_COLUMNS.split(", "))
+
+
 def event_from(row: Mapping[str, Any]) -> EventRow:
     return EventRow(
         id=row["id"],
@@ -69,20 +72,19 @@ def event_from(row: Mapping[str, Any]) -> EventRow:
     )
 
 
-async def claim_keys(
-    connection: Connection, app: str, keys: Sequence[UUID], events: Sequence[UUID], fingerprints: Sequence[UUID]
-) -> set[UUID]:
-    """Takes the idempotency keys that are free, in their order; returns those. The rest is known already."""
-    order = sorted(range(len(keys)), key=lambda index: keys[index])
-    rows = await connection.fetch(
+async def claim_keys(connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID, UUID]]) -> bool:
+    """Takes the idempotency keys that are free: (key, event, fingerprint). Returns whether all of them were.
+
+    In the order of the keys, so that two transactions that want the same ones do not lock each other out.
+    """
+    ordered = sorted(keys, key=lambda one: one[0].int)
+    status: str = await connection.execute(
         "INSERT INTO event_keys (app_id, key, event, fingerprint) "
-        "SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING RETURNING key",
+        "SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING",
         app,
-        [keys[index] for index in order],
-        [events[index] for index in order],
-        [fingerprints[index] for index in order],
+        *zip(*ordered, strict=True),
     )
-    return {row["key"] for row in rows}
+    return int(status.rpartition(" ")[2]) == len(ordered)
 
 
 async def known(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[UUID, Known]:
@@ -94,31 +96,36 @@ async def known(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[
 
 
 async def insert(connection: Connection, app: str, events: Sequence[EventRow]) -> None:
-    """Stores events whose keys were claimed in the same transaction."""
-    await connection.execute(
-        "INSERT INTO events (app_id, id, event_id, name, occurred_at, user_id, visitor_id, value, currency, platform, "
-        "storefront, properties, consent_attribution, consent_postbacks, consent_ad_personalization, status, match, "
-        "not_sent) SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], "
-        "$7::text[], $8::numeric[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::bool[], "
-        "$15::bool[], $16::text[], $17::text[], $18::text[])",
-        app,
-        [event.id for event in events],
-        [event.event_id for event in events],
-        [event.name for event in events],
-        [event.occurred_at for event in events],
-        [event.user_id for event in events],
-        [event.visitor_id for event in events],
-        [event.value for event in events],
-        [event.currency for event in events],
-        [event.platform for event in events],
-        [event.storefront for event in events],
-        [event.properties for event in events],
-        [event.consent.attribution for event in events],
-        [event.consent.postbacks for event in events],
-        [event.consent.ad_personalization for event in events],
-        [event.status for event in events],
-        [event.match for event in events],
-        [event.not_sent for event in events],
+    """Stores events whose keys were claimed in the same transaction.
+
+    COPY, because it costs half of what an INSERT of arrays costs, here and in the server.
+    """
+    await connection.copy_records_to_table(
+        "events",
+        columns=_STORED,
+        records=[
+            (
+                app,
+                event.id,
+                event.event_id,
+                event.name,
+                event.occurred_at,
+                event.user_id,
+                event.visitor_id,
+                event.value,
+                event.currency,
+                event.platform,
+                event.storefront,
+                event.properties,
+                event.consent.attribution,
+                event.consent.postbacks,
+                event.consent.ad_personalization,
+                event.status,
+                event.match,
+                event.not_sent,
+            )
+            for event in events
+        ],
     )
 
 
