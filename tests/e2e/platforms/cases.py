@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from postbacks.sandbox import meta, tiktok
 from postbacks.sandbox.base import Fault, Simulator
 from tests.support.service import CLICKS, Service, eventually
 
@@ -71,6 +72,7 @@ META = Case(
     "wrong_permission",
     bad_credentials={"access_token": "EAABnotatoken"},
     wrong_id={"dataset_id": "111222333"},
+    switches=meta.STRICTEST,
 )
 GOOGLE = Case(
     "google",
@@ -114,6 +116,7 @@ TIKTOK = Case(
     "wrong_permission",
     bad_credentials={"access_token": "not-a-token"},
     wrong_id={"pixel_code": "C9OTHER00PIXEL000001"},
+    switches=tiktok.STRICTEST,
 )
 REDDIT = Case(
     "reddit",
