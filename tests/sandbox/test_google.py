@@ -286,6 +286,8 @@ def test_a_poisoned_event_sinks_the_request(index: bool, field: str) -> None:
 def test_any_reason_can_be_asked_for() -> None:
     driver = Driver(event_errors={"evt-0001": "EVENT_SOURCE_AND_DESTINATION_MISMATCH"})
     assert violations(driver.ingest(INGEST)) == [(E0, "EVENT_SOURCE_AND_DESTINATION_MISMATCH")]
+    driver = Driver(destination_errors={"55501": "NOT_ALLOWLISTED"})
+    assert violations(driver.ingest(INGEST)) == [(f"{D0}.product_destination_id", "NOT_ALLOWLISTED")]
 
 
 @pytest.mark.parametrize(

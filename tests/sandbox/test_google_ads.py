@@ -176,6 +176,8 @@ ROWS: list[tuple[int, dict[str, Any], dict[str, Any], tuple[str, str, str]]] = [
     (21, {"clicks": {ROW["gclid"]: NOW - HOUR}}, row(conversionDateTime="2026-11-23 11:30:00+00:00"),
      (UPLOAD, "TOO_RECENT_EVENT", "gclid")),
     (21, {"clicks": {ROW["gclid"]: NOW - 91 * DAY}}, ROW, (UPLOAD, "EXPIRED_EVENT", "gclid")),
+    (21, {"clicks": {ROW["gclid"]: AT - 31 * DAY}, "conversion_actions": {"55501": {"lookback_days": 30}}}, ROW,
+     (UPLOAD, "EXPIRED_EVENT", "gclid")),
     (21, {"unknown_clicks": "CLICK_NOT_FOUND"}, ROW, (UPLOAD, "EVENT_NOT_FOUND", "gclid")),
     (21, {"click_owners": {ROW["gclid"]: "42"}}, ROW, (UPLOAD, "INVALID_CUSTOMER_FOR_CLICK", "gclid")),
     (21, {}, row(gclid="no good"), (UPLOAD, "UNPARSEABLE_GCLID", "gclid")),
@@ -223,6 +225,7 @@ def test_a_broken_rule_of_a_row_leaves_the_others_alone(rule: int, switches: Any
         ({}, row(conversionAction="customers/7/conversionActions/55501")),
         ({}, row(gclid=..., userIdentifiers=[{"hashedEmail": "x"}])),
         ({"clicks": {ROW["gclid"]: NOW - 90 * DAY}}, ROW),
+        ({"clicks": {ROW["gclid"]: AT - 30 * DAY}, "conversion_actions": {"55501": {"lookback_days": 30}}}, ROW),
         (ONE_PER_CLICK, ROW),
     ],
 )

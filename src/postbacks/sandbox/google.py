@@ -73,9 +73,9 @@ class GoogleSimulator(Simulator):
     arrival and its outcome told once `processing_seconds` have passed.
 
     Not simulated: externally attributed actions, custom variables (names are not looked up), PII in custom variables,
-    cart data beyond its warning, encryption of user data, the data-partner programme beyond rule 31, each action's own
-    look-back window (rule 21 knows the 90 days only), self-signed JWT access without a token call, and the unpublished
-    queries-per-second limits: nothing that this service sends meets them. `adPersonalization` on route A is taken
+    cart data beyond its warning, encryption of user data, the data-partner programme beyond rule 31, self-signed JWT
+    access without a token call, and the unpublished queries-per-second limits: nothing that this service sends meets
+    them. `adPersonalization` on route A is taken
     without a word (rule 24). Enums by number, which protobuf reads too, are refused.
 
     Faults hit the endpoints that they belong to and wait for them: `token_invalid_grant`, `token_server_error` the

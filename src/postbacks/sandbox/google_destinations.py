@@ -94,6 +94,8 @@ def _action(destination: Mapping[str, Any], now: float, switches: Switches) -> s
         return _MISSING
     if not _digits(number):
         return "INVALID_NUMBER_FORMAT" if switches["rule_32"] else "INVALID_CONVERSION_ACTION_ID"
+    if number in switches["destination_errors"]:
+        return str(switches["destination_errors"][number])
     action = switches["conversion_actions"].get(number)
     operating = destination.get("operatingAccount", {}).get("accountId", "")
     # Whose action it is can only be asked of an account that can be read; rule 31 tells of the others.

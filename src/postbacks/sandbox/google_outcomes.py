@@ -22,6 +22,7 @@ from postbacks.sandbox.google_state import (
     Switches,
     decodable,
     first_match,
+    lookback,
 )
 
 PREFIX = "PROCESSING_ERROR_REASON_"
@@ -108,7 +109,7 @@ def _click_refusal(click: str, at: float, action: str, now: float, switches: Swi
         return "CONVERSION_PRECEDES_CLICK"
     if now - clicked_at < YOUNG_CLICK:
         return "TOO_RECENT_CLICK"
-    if now - clicked_at > OLD_CLICK:
+    if now - clicked_at > OLD_CLICK or at - clicked_at > lookback(switches["conversion_actions"][action]):
         return "EVENT_TOO_OLD"
     return ""
 

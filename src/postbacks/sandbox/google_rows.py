@@ -11,7 +11,15 @@ import orjson
 
 from postbacks.sandbox.google_errors import RowError
 from postbacks.sandbox.google_json import seconds
-from postbacks.sandbox.google_state import CLICK_FIELDS, OLD_CLICK, YOUNG_CLICK, Switches, decodable, first_match
+from postbacks.sandbox.google_state import (
+    CLICK_FIELDS,
+    OLD_CLICK,
+    YOUNG_CLICK,
+    Switches,
+    decodable,
+    first_match,
+    lookback,
+)
 from postbacks.sandbox.iso4217 import CURRENCIES
 
 MOST_USER_IDENTIFIERS = 5
@@ -150,5 +158,7 @@ def _click_history(row: Mapping[str, Any], now: float, customer: str, switches: 
         yield UPLOAD, "CONVERSION_PRECEDES_EVENT", "conversion_date_time", row["conversionDateTime"]
     elif now - clicked_at < YOUNG_CLICK:
         yield UPLOAD, "TOO_RECENT_EVENT", kind, click
-    elif now - clicked_at > OLD_CLICK:
+    elif now - clicked_at > OLD_CLICK or (moment_of(row) or 0) - clicked_at > lookback(
+        switches["conversion_actions"][action_of(row)]
+    ):
         yield UPLOAD, "EXPIRED_EVENT", kind, click

@@ -42,6 +42,11 @@ def first_match(rules: Mapping[str, str], *texts: str) -> str:
     return ""
 
 
+def lookback(action: Mapping[str, Any]) -> float:
+    """Seconds between click and conversion that a conversion action allows (sheet google, 4.5)."""
+    return float(action.get("lookback_days", 90) * DAY)
+
+
 def has_access(switches: Switches, login: str, operating: str) -> bool:
     """Whether a caller who comes through `login` may act for `operating`; an empty `accounts` lets everybody."""
     accounts = switches["accounts"]

@@ -54,6 +54,7 @@ SWITCHES: dict[str, Any] = {
     # Refusals on demand; the texts are looked for in the JSON of each event or row
     "poison": "",
     "poison_index": True,  # False: route B names no event
+    "destination_errors": {},  # route B, conversion action: reason of a fieldViolation at its destination
     "event_errors": {},  # route B, text: reason of a fieldViolation
     "row_errors": {},  # route A, text: "conversionUploadError.TOO_RECENT_EVENT", …
     # Rules that the sheet marks as uncertain
