@@ -96,11 +96,15 @@ async def open_runtime(settings: Settings, url: str, name: str) -> AsyncIterator
     tokens = Tokens(sender, clock)
     metrics = Metrics()
 
+    one_at_a_time = asyncio.Lock()
+
     async def reload() -> None:
-        async with database.connection() as connection:
-            apps, destinations = await configuration.apps(connection), await configuration.destinations(connection)
-        catalog.replace(apps, destinations)
-        keyring.forget()
+        # Otherwise a slow one that began before a change could put the old state over what a fast one has read.
+        async with one_at_a_time:
+            async with database.connection() as connection:
+                apps, destinations = await configuration.apps(connection), await configuration.destinations(connection)
+            catalog.replace(apps, destinations)
+            keyring.forget()
 
     signals = Signals(database, reload)
     addresses = AddressBook(vault, timedelta(hours=settings.address_key_hours))
