@@ -316,6 +316,8 @@ class TestAnswers:
         [
             ("No permission to operate pixel code: C9SYNTH0ETIC0PIXEL01", "Operator"),
             ("Invalid value for event_source_id: not a valid string.", "pixel_code"),
+            ("Invalid value for event_source: must be one of web, app.", "pixel_code"),
+            ("Invalid value for test_event_code: not a valid string.", "test_event_code"),
         ],
     )
     def test_40002_about_the_destination_holds_it(self, words: str, remedy: str, count: int) -> None:

@@ -86,6 +86,12 @@ TABLE: Final = CodeTable(
 
 _NO_PERMISSION: Final = CodeRow("40002", Kind.HOLD, "The token has no right to this pixel.", f"{_RIGHTS} {_PIXEL}")
 _BAD_PIXEL: Final = CodeRow("40002", Kind.HOLD, "TikTok does not take the pixel code.", _PIXEL)
+_BAD_TEST_CODE: Final = CodeRow(
+    "40002",
+    Kind.HOLD,
+    "TikTok does not take the test event code.",
+    "Copy it from Events Manager (data source, Test events) again, or remove the option `test_event_code`.",
+)
 _UNKNOWN_CODE: Final = CodeRow(
     "1", Kind.RETRY, "TikTok gave a code that is not in our table.", "It is tried again; look at TikTok's words."
 )
@@ -128,8 +134,10 @@ def read_answer(answer: Answer, now: datetime, count: int, secrets: Iterable[str
 
 def _row(code: int, words: str) -> CodeRow | None:
     """40002 stands for faults of an event and of the destination alike; only its English text tells them apart."""
-    if code in (40000, 40002) and "no permission" in words.casefold():
+    if code not in (40000, 40002):
+        return TABLE.find(code)
+    if "no permission" in words.casefold():
         return _NO_PERMISSION
-    if code in (40000, 40002) and "event_source_id" in words:
+    if "event_source" in words:
         return _BAD_PIXEL
-    return TABLE.find(code)
+    return _BAD_TEST_CODE if "test_event_code" in words else TABLE.find(code)
