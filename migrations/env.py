@@ -27,6 +27,8 @@ def run(connection: Connection) -> None:
             context.run_migrations()
         connection.commit()
     finally:
+        # After a failed statement no other would be taken, and its own error would be lost.
+        connection.rollback()
         connection.exec_driver_sql("SELECT pg_advisory_unlock(1886548833)")
         connection.commit()
 

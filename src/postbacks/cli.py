@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,8 +170,12 @@ async def _serve(
     settings = with_secrets(settings)
     simulators = await _start_sandbox(settings) if sandbox else None
     try:
+        announcing: AbstractContextManager[None] = nullcontext()
         if simulators is not None:
+            from postbacks.sandbox_setup import announced  # noqa: PLC0415
+
             settings = _pointed_at(settings, simulators.url)
+            announcing = announced(settings.data_dir, simulators.url)
         async with _database(settings) as url:
             if migrate or settings.embedded:
                 await migrating.migrate(url)
@@ -178,34 +183,31 @@ async def _serve(
             async with open_runtime(
                 settings, url, "serve" if api and dispatch else "api" if api else "dispatch"
             ) as runtime:
-                extra, words = [], ""
+                extra = []
+                words = "Postbacks listens on {}.".format if api else "The dispatcher runs.".format
                 if simulators is not None:
                     from postbacks.sandbox_setup import create_demo, walk  # noqa: PLC0415
                     from postbacks.snippet.demo import demo_router  # noqa: PLC0415
 
                     keys = await create_demo(runtime, simulators.url)
                     extra.append(demo_router(keys.publishable_key))
-                    own = f"http://{settings.host}:{settings.port}"
-                    words = walk(own, simulators.url, settings.admin_token or "", keys)
+                    words = partial(walk, sandbox_url=simulators.url, admin_token=settings.admin_token or "", keys=keys)
 
                 def started(address: str) -> None:
-                    print(words or f"Postbacks listens on {address}." if api else "The dispatcher runs.", flush=True)
+                    # Only now is the port known that POSTBACKS_PORT=0 chose.
+                    print(words(address), flush=True)
 
-                await serving.run(runtime, api=api, dispatch=dispatch, extra=extra, started=started)
+                with announcing:
+                    await serving.run(runtime, api=api, dispatch=dispatch, extra=extra, started=started)
     finally:
         if simulators is not None:
             await simulators.stop()
 
 
 async def _check_schema(url: str) -> None:
-    import asyncpg  # noqa: PLC0415
-
     from postbacks.store import migrating  # noqa: PLC0415
 
-    try:
-        connection = await asyncpg.connect(url)
-    except (OSError, asyncpg.PostgresError) as error:
-        raise SettingError(f"The database cannot be reached: {error}. Check POSTBACKS_DATABASE_URL.") from None
+    connection = await migrating.connect(url)
     try:
         current = await migrating.current(connection)
     finally:
@@ -291,8 +293,13 @@ async def _apply(settings: Settings, text: str, *, dry_run: bool) -> None:
 async def _doctor(settings: Settings, app_name: str | None, destination: str | None) -> bool:
     from postbacks.admin.doctor import examine  # noqa: PLC0415
     from postbacks.runtime import open_runtime  # noqa: PLC0415
+    from postbacks.sandbox_setup import running_sandbox  # noqa: PLC0415
 
     settings = with_secrets(settings)
+    sandbox_url = running_sandbox(settings.data_dir)
+    if sandbox_url is not None:
+        print(f"`serve --sandbox` runs in {settings.data_dir}: the simulated platforms on {sandbox_url} are asked.")
+        settings = _pointed_at(settings, sandbox_url)
     async with _database(settings) as url:
         await _check_schema(url)
         async with open_runtime(settings, url, "doctor") as runtime:

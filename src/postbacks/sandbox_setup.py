@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 
 from postbacks.admin.apps import add_keys, app_settings
 from postbacks.admin.destinations import store_destination
@@ -17,6 +22,7 @@ from postbacks.sandbox.sink import URL_PLACEHOLDER
 from postbacks.store import configuration
 
 DEMO = "demo"
+_RUNNING = "sandbox.running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +62,40 @@ def _pointed_at(body: dict[str, Any], url: str) -> dict[str, Any]:
     return pointed
 
 
+@contextmanager
+def announced(data_dir: Path, sandbox_url: str) -> Iterator[None]:
+    """Tells other commands on the same data directory where the simulators are, as long as they run."""
+    file = data_dir / _RUNNING
+    # With a database elsewhere the directory may not exist, nor be ours to make; then nothing is told.
+    with suppress(OSError):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{os.getpid()} {sandbox_url}\n")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def running_sandbox(data_dir: Path) -> str | None:
+    """The simulators' URL where a `serve --sandbox` runs on this data directory, also after one that was killed."""
+    try:
+        pid, url = (data_dir / _RUNNING).read_text().split()
+        command = psutil.Process(int(pid)).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return url if "--sandbox" in command else None
+
+
 def walk(url: str, sandbox_url: str, admin_token: str, keys: DemoKeys) -> str:
     """What is printed: keys, addresses, and a line to copy for each step."""
-    clicks = (
-        '{"url": "https://game.example/lp?fbclid=IwAR0demoClick&ttclid=E.C.P.demoClick01&rdt_cid=4100200300400500601'
-        '&twclid=2-4k1zq8examplexx0w7p3m5n9&gclid=Demo-Gclid_AAA111", "user_id": "player-1"}'
-    )
+    clicks = f'{{"url": "https://game.example/lp?{_ad("Click")}", "user_id": "player-1"}}'
     return f"""
 Postbacks listens on {url}; the simulated platforms on {sandbox_url}.
 
   dashboard        {url}/          (sign in with the admin token)
   API              {url}/docs
-  demo page        {url}/demo?fbclid=IwAR0demoPage&ttclid=E.C.P.demoPage01
+  demo page        {url}/demo?{_ad("Page")}
   admin token      {admin_token}
   publishable key  {keys.publishable_key}
   secret key       {keys.secret_key}
@@ -85,8 +113,20 @@ Postbacks listens on {url}; the simulated platforms on {sandbox_url}.
 3. What happened to it:
    curl -s '{url}/v1/deliveries?limit=20' -H 'Authorization: Bearer {keys.secret_key}'
 
-4. What the platforms received:
+4. The exact request and answer of every try (with the id of one of them):
+   curl -s {url}/v1/deliveries/dlv_… -H 'Authorization: Bearer {keys.secret_key}'
+
+5. What the platforms received:
    curl -s {sandbox_url}/_sandbox/meta/received
 
 Ctrl-C stops it; the data stays.
 """
+
+
+def _ad(where: str) -> str:
+    """What the five platforms would add to a landing page's address; `where` keeps two such clicks apart."""
+    digit = len(where)
+    return (
+        f"fbclid=IwAR0demo{where}&ttclid=E.C.P.demo{where}01&rdt_cid=410020030040050060{digit}"
+        f"&twclid=2-4k1zq8examplexx0w7p3m5n{digit}&gclid=Demo-Gclid_{where}_AAA111"
+    )

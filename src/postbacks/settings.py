@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,12 +140,13 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = [
-            f"POSTBACKS_{'_'.join(str(part) for part in one['loc'][:1]).upper()}: "
-            + one["msg"].removeprefix("Value error, ")
-            for one in error.errors(include_input=False, include_url=False)
-        ]
-        raise SettingError("; ".join(lines) + ". See .env.example for every setting.") from None
+        words: dict[str, str] = {}
+        for one in error.errors(include_input=False, include_url=False):
+            # Of a list, the first item that is wrong; of several shapes that a value might have, the first.
+            words.setdefault(f"POSTBACKS_{one['loc'][0]}".upper(), one["msg"].removeprefix("Value error, "))
+        raise SettingError(
+            "; ".join(f"{name}: {message}" for name, message in words.items()) + ". See .env.example for every setting."
+        ) from None
 
 
 def with_secrets(settings: Settings) -> Settings:
@@ -175,14 +177,25 @@ def _fernet_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     return keys
 
 
-def _secret(settings: Settings, name: str, generate: Any) -> str:
+def _secret(settings: Settings, name: str, generate: Callable[[], str]) -> str:
     if not settings.embedded:
         raise SettingError(
             f"POSTBACKS_{name.upper()} is not set. It is generated only for the embedded database; with "
             "POSTBACKS_DATABASE_URL every process must be given the same value."
         )
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     path = settings.data_dir / name
+    try:
+        return _kept(path, generate)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(
+            f"{path} cannot be written or read: {getattr(error, 'strerror', None) or error}. Set POSTBACKS_DATA_DIR to "
+            "a directory that may be written to."
+        ) from None
+
+
+def _kept(path: Path, generate: Callable[[], str]) -> str:
+    """The secret in a file, which is made if it is not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(generate() + "\n")

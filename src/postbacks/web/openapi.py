@@ -94,6 +94,8 @@ def _security(path: str) -> tuple[str, ...]:
 
 
 def _problems(path: str, operation: dict[str, Any]) -> Iterator[int]:
+    if path == "/readyz":
+        yield 503
     if path in _OPEN_PATHS:
         return
     yield from (400, 401, 403, 404)

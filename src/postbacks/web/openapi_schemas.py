@@ -258,6 +258,6 @@ ANSWERS: Mapping[tuple[str, str], Mapping[int, str]] = {
     ("post", f"{_DESTINATION}/check"): {200: "CheckAnswer"},
     ("post", f"{_DESTINATION}/preview"): {200: "Preview"},
     ("get", "/healthz"): {200: "Health"},
-    ("get", "/readyz"): {200: "Health", 503: "Health"},
+    ("get", "/readyz"): {200: "Health"},
 }
 """Method and path → status → name in `SCHEMAS`."""
