@@ -17,7 +17,15 @@ from tests.platforms.google_setup import service_account
 
 GUIDE = (Path(__file__).parents[2] / "docs/platforms/google.md").read_text()
 
-OURS = {"batch_rejected", "click_too_old", "http_404", "RESOURCE_EXHAUSTED"}
+OURS = {
+    "POSTBACKS_GIVE_UP_AFTER_HOURS",
+    "RESOURCE_EXHAUSTED",
+    "batch_rejected",
+    "click_too_old",
+    "http_404",
+    "never_confirmed",
+    "retries_exhausted",
+}
 KNOWN = OURS.union(
     REQUEST_REASONS, OUTCOME_REASONS, ACCESS_REASONS, REMEDIES, UPLOAD_ERRORS, *(rows for rows in OTHER_ERRORS.values())
 )
