@@ -17,7 +17,7 @@ from postbacks.platforms.registry import ADAPTERS
 from postbacks.sealing import open_destination
 from postbacks.settings import Settings
 from postbacks.store.configuration import AppRow, DestinationRow
-from postbacks.vault import Vault, keyed_hash
+from postbacks.vault import Vault, user_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class App:
 
     def user_key(self, user_id: str) -> UUID:
         """What is kept of a player whose data is gone."""
-        return keyed_hash(self.secret, f"user|{user_id}")
+        return user_hash(self.secret, user_id)
 
     @property
     def shares_addresses(self) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from postbacks.domain.ids import uuid_from
 from postbacks.errors import SettingError
 
 
@@ -57,7 +58,16 @@ class Vault:
 
 def keyed_hash(secret: bytes, value: str) -> UUID:
     """HMAC-SHA-256, cut to the 16 bytes that the database stores compactly."""
-    return UUID(bytes=hmac.digest(secret, value.encode("utf-8", "surrogatepass"), "sha256")[:16])
+    return uuid_from(hmac.digest(secret, value.encode("utf-8", "surrogatepass"), "sha256")[:16])
+
+
+def user_hash(secret: bytes, user_id: str) -> UUID:
+    """What is kept of a player whose data is gone: BLAKE2b, keyed, 16 bytes. `secret` has at most 64 bytes.
+
+    Not `keyed_hash`, because it is worked out for every event, and this takes a third of the time.
+    """
+    raw = user_id.encode("utf-8", "surrogatepass")
+    return uuid_from(hashlib.blake2b(raw, digest_size=16, key=secret, person=b"user").digest())
 
 
 def token_hash(token: str) -> bytes:

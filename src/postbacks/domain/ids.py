@@ -10,7 +10,9 @@ import os
 import re
 import threading
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, SafeUUID
+from uuid import UUID
+
+from asyncpg.pgproto import pgproto  # for its UUID, a plain value; nothing here opens a connection
 
 MAX_SLOTS = 255
 """Destinations that one event can go to."""
@@ -60,10 +62,13 @@ def new_ids(now: datetime, amount: int) -> list[UUID]:
 
 
 def uuid_of(number: int) -> UUID:
-    """The UUID of a number of 128 bits. `UUID(int=…)` takes three times as long, and several are made per event."""
-    made = object.__new__(UUID)
-    object.__setattr__(made, "int", number)
-    object.__setattr__(made, "is_safe", SafeUUID.unknown)
+    """The UUID of a number of 128 bits."""
+    return uuid_from(number.to_bytes(16))
+
+
+def uuid_from(raw: bytes) -> UUID:
+    """The UUID of 16 bytes, in the driver's own type: a `uuid.UUID` that is made in a tenth of the time."""
+    made: UUID = pgproto.UUID(raw)
     return made
 
 

@@ -97,7 +97,8 @@ def _currency(value: str) -> str:
 
 
 def _no_control(value: str) -> str:
-    if _CONTROL.search(value):
+    # `isprintable` answers at once for nearly everything; it is stricter than we are.
+    if not value.isprintable() and _CONTROL.search(value):
         raise ValueError("must not contain control characters")
     return value
 

@@ -115,9 +115,10 @@ class Batch:
         self.open.append(row)
         return PlannedDelivery(identifier, one.destination, one.platform, status)
 
-    async def write(self, connection: Connection) -> None:
+    async def write(self, connection: Connection, database_now: datetime) -> None:
+        """Writes all of it. `database_now`: the transaction's time by PostgreSQL's clock."""
         if self.open:
-            await outbox.insert(connection, self.app.name, self.open, self.now)
+            await outbox.insert(connection, self.app.name, self.open, self.now - database_now)
         if self.ended:
             await outbox.insert_ended(connection, self.app.name, self.ended, self.now)
         await stats_store.add(connection, self.app.name, self._counts())
@@ -176,15 +177,15 @@ def _match_json(decision: Decision, platforms: Sequence[str], suppressed: str | 
     if not decision.considered and suppressed is None:
         return None
     body: dict[str, object] = {
-        "method": decision.method.value if decision.method else None,
-        "confidence": decision.confidence.value if decision.confidence else None,
+        "method": decision.method,
+        "confidence": decision.confidence,
         "platforms": platforms,
         "considered": [
             {
                 "click": one.click.id.hex,
                 "type": one.click.type,
                 "clicked_at": one.click.clicked_at,
-                "method": one.method.value,
+                "method": one.method,
                 "taken": one.taken,
                 "why": one.why,
             }

@@ -22,6 +22,7 @@ from postbacks.ingest.resolving import Facts, Resolver
 from postbacks.privacy.addresses import AddressHashes
 from postbacks.store import clicks as click_store
 from postbacks.store import events as event_store
+from postbacks.store import outbox
 from postbacks.store.database import OUTAGES, Database
 from postbacks.store.events import EventRow
 
@@ -143,7 +144,7 @@ class Rematcher:
                 matched.append(event)
             if matched:
                 await event_store.stop_waiting(connection, app.name, [event.id for event in matched])
-                await batch.write(connection)
+                await batch.write(connection, await outbox.database_now(connection))
             linked = await click_store.link(connection, app.name, resolver.new_links) if resolver.new_links else set()
         if batch.open:
             self._wake()

@@ -49,6 +49,7 @@ class Storing:
         self._app = app
         self._now = now
         self._addresses = addresses
+        self._database_now = now
         self.due = False
         """Whether something can be sent at once."""
         self.newly_linked: set[str] = set()
@@ -69,7 +70,7 @@ class Storing:
         first: dict[UUID, int] = {}
         for index, event in enumerate(events):
             first.setdefault(event.key, index)
-        all_free = await event_store.claim_keys(
+        all_free, self._database_now = await event_store.claim_keys(
             self._connection,
             self._app.name,
             [(events[index].key, identifiers[index], events[index].fingerprint) for index in first.values()],
@@ -146,7 +147,7 @@ class Storing:
         if len(outcomes) > len(fresh):
             _answer_repeats(outcomes, {identifiers[index]: outcomes[index] for index in fresh})
         await event_store.insert(connection, app.name, rows)
-        await batch.write(connection)
+        await batch.write(connection, self._database_now)
         if waiting:
             await event_store.wait(connection, app.name, waiting)
         if resolver.new_links:

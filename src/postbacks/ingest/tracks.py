@@ -84,6 +84,21 @@ _PASSED_ON = (
 )  # fmt: skip
 
 
+def _consent(value: Any) -> Any:
+    """TRACKS' one flag decides whether media sharing is on (field.md, 1.3); ours are told apart in an object."""
+    text = str(value).strip().lower()
+    if isinstance(value, dict) or text in ("", "none"):
+        return value or None
+    if text in _YES or text in _NO:
+        return {"postbacks": text in _YES}
+    # Whatever else it says, it is no yes.
+    return {"postbacks": False}
+
+
+_YES = ("true", "1", "yes", "granted", "on")
+_NO = ("false", "0", "no", "denied", "off")
+
+
 def _in_their_words(error: FieldError) -> FieldError:
     names = {"name": "event_name", "occurred_at": "timestamp"}
     return FieldError(names.get(error.field, error.field), error.message)
@@ -122,7 +137,7 @@ def _as_click(body: dict[str, Any]) -> dict[str, Any]:
         "clicked_at": body.get("timestamp") or body.get("time_stamp"),
         "referrer": body.get("referrer"),
         "utm": utm or None,
-        "consent": body.get("consent") if isinstance(body.get("consent"), dict) else None,
+        "consent": _consent(body.get("consent")),
         "ip": body.get("ip"),
         "user_agent": body.get("user_agent"),
     }

@@ -47,17 +47,30 @@ class Link:
     inheritance: Inheritance | None
 
 
+_UNKNOWN = Consent()
+
+
+def consent_from(row: Mapping[str, Any]) -> Consent:
+    """The three flags of a click or an event."""
+    attribution, postbacks = row["consent_attribution"], row["consent_postbacks"]
+    ad_personalization = row["consent_ad_personalization"]
+    if attribution is None and postbacks is None and ad_personalization is None:
+        return _UNKNOWN
+    return Consent(attribution, postbacks, ad_personalization)
+
+
 def click_from(row: Mapping[str, Any]) -> Click:
     """A row with `_COLUMNS`. The address stays sealed: only the dispatcher opens it."""
     return Click(
-        id=row["id"],
-        type=row["type"],
-        value=row["value"],
-        clicked_at=row["clicked_at"],
-        visitor_id=row["visitor_id"],
-        url=row["url"],
-        user_agent=row["user_agent"],
-        consent=Consent(row["consent_attribution"], row["consent_postbacks"], row["consent_ad_personalization"]),
+        row["id"],
+        row["type"],
+        row["value"],
+        row["clicked_at"],
+        row["visitor_id"],
+        row["url"],
+        row["user_agent"],
+        None,
+        consent_from(row),
     )
 
 

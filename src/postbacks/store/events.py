@@ -11,6 +11,7 @@ from uuid import UUID
 from postbacks.domain import ids
 from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Consent
+from postbacks.store.clicks import consent_from
 from postbacks.store.database import Connection
 
 
@@ -54,37 +55,41 @@ _STORED = ("app_id", *_COLUMNS.split(", "))
 
 def event_from(row: Mapping[str, Any]) -> EventRow:
     return EventRow(
-        id=row["id"],
-        event_id=row["event_id"],
-        name=row["name"],
-        occurred_at=row["occurred_at"],
-        user_id=row["user_id"],
-        visitor_id=row["visitor_id"],
-        value=row["value"],
-        currency=row["currency"],
-        platform=row["platform"],
-        storefront=row["storefront"],
-        properties=row["properties"],
-        consent=Consent(row["consent_attribution"], row["consent_postbacks"], row["consent_ad_personalization"]),
-        status=row["status"],
-        match=row["match"],
-        not_sent=row["not_sent"],
+        row["id"],
+        row["event_id"],
+        row["name"],
+        row["occurred_at"],
+        row["user_id"],
+        row["visitor_id"],
+        row["value"],
+        row["currency"],
+        row["platform"],
+        row["storefront"],
+        row["properties"],
+        consent_from(row),
+        row["status"],
+        row["match"],
+        row["not_sent"],
     )
 
 
-async def claim_keys(connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID, UUID]]) -> bool:
-    """Takes the idempotency keys that are free: (key, event, fingerprint). Returns whether all of them were.
+async def claim_keys(
+    connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID, UUID]]
+) -> tuple[bool, datetime]:
+    """Takes the idempotency keys that are free: (key, event, fingerprint).
 
-    In the order of the keys, so that two transactions that want the same ones do not lock each other out.
+    Returns whether all of them were, and the time of the transaction by PostgreSQL's clock. The keys are taken in
+    their order, so that two transactions that want the same ones do not lock each other out.
     """
     ordered = sorted(keys, key=lambda one: one[0].int)
-    status: str = await connection.execute(
-        "INSERT INTO event_keys (app_id, key, event, fingerprint) "
-        "SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING",
+    row = await connection.fetchrow(
+        "WITH mine AS (INSERT INTO event_keys (app_id, key, event, fingerprint) "
+        "SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING RETURNING 1) "
+        "SELECT count(*) AS taken, now() AS now FROM mine",
         app,
         *zip(*ordered, strict=True),
     )
-    return int(status.rpartition(" ")[2]) == len(ordered)
+    return row["taken"] == len(ordered), row["now"]
 
 
 async def known(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[UUID, Known]:

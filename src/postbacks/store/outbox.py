@@ -106,26 +106,35 @@ def open_from(row: Mapping[str, Any]) -> OpenDelivery:
     return OpenDelivery(**{name: row[name] for name in OpenDelivery.__dataclass_fields__})
 
 
-async def insert(connection: Connection, app: str, rows: Sequence[OpenDelivery], now: datetime) -> None:
+async def database_now(connection: Connection) -> datetime:
+    """The transaction's time by PostgreSQL's clock."""
+    now: datetime = await connection.fetchval("SELECT now()")
+    return now
+
+
+async def insert(connection: Connection, app: str, rows: Sequence[OpenDelivery], ahead: timedelta) -> None:
     """Adds planned deliveries, in the transaction of their events.
 
-    `now` is the time by the clock that `due` was reckoned with. Only the wait between the two counts: when something
-    is due is decided by PostgreSQL's clock alone, so that a machine whose clock is wrong delays and hurries nothing.
+    `ahead`: how far the clock that `due` was reckoned with is ahead of PostgreSQL's. When something is due is decided
+    by PostgreSQL's clock alone, so that a machine whose clock is wrong delays and hurries nothing.
     """
-    await connection.execute(
-        "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, status, reason) "
-        "SELECT $1, v.id, v.destination, now() + v.wait, v.deadline, v.created_at, v.click, v.status, v.reason "
-        "FROM unnest($2::uuid[], $3::text[], $4::interval[], $5::timestamptz[], $6::timestamptz[], $7::uuid[], "
-        "$8::text[], $9::text[]) AS v(id, destination, wait, deadline, created_at, click, status, reason)",
-        app,
-        [row.id for row in rows],
-        [row.destination for row in rows],
-        [row.due - now for row in rows],
-        [row.deadline for row in rows],
-        [row.created_at for row in rows],
-        [row.click for row in rows],
-        [row.status for row in rows],
-        [row.reason for row in rows],
+    await connection.copy_records_to_table(
+        "outbox",
+        columns=("app_id", "id", "destination", "due", "deadline", "created_at", "click", "status", "reason"),
+        records=[
+            (
+                app,
+                row.id,
+                row.destination,
+                row.due - ahead,
+                row.deadline,
+                row.created_at,
+                row.click,
+                row.status,
+                row.reason,
+            )
+            for row in rows
+        ],
     )
 
 
