@@ -178,3 +178,24 @@ async def test_tracks_page_visits(game: Game, path: str, form: bool) -> None:
         path.replace("collect", "measure"), json={"user_id": "visitor", "event_name": "game_open"}
     )
     assert answer.json()["status"] == "matched"
+
+
+@pytest.mark.parametrize(
+    ("consent", "postbacks"), [(False, False), ("denied", False), (True, True), ("true", True), ("", None)]
+)
+@pytest.mark.parametrize("form", [False, True])
+async def test_tracks_one_consent_flag_decides_about_postbacks(
+    game: Game, consent: bool | str, postbacks: bool | None, form: bool
+) -> None:
+    await game.to("meta")
+    visit = {"page_url": "https://game.example/?fbclid=Flagged", "user_id": "p1", "consent": consent}
+    sent = {"data": {**visit, "consent": str(consent)}} if form else {"json": visit}
+    assert (await game.game.post("/collect", **sent)).status_code == 200
+
+    [click] = (await game.game.get("/v1/users/p1")).json()["clicks"]
+    assert click["consent"]["postbacks"] is postbacks
+    opened = {"user_id": "p1", "event_name": "game_open"}
+    event = (await game.game.post("/measure", json=opened)).json()
+    assert (event["status"] == "suppressed") is (postbacks is False)
+    refused = await game.game.post("/measure", data={**opened, "consent": "false"})
+    assert refused.json()["status"] == "suppressed"

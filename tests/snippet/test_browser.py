@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -321,7 +322,11 @@ def test_the_demo_page_shows_what_was_captured(browser: Chrome, site: Site) -> N
     eventually(lambda: shown.text == click["visitor_id"], "the visitor ID on the page")
 
     assert "IwAR-demo" in browser.find_element(By.ID, "clicks").text
-    assert f'"visitor_id":"{click["visitor_id"]}"' in browser.find_element(By.ID, "curl").text
+    commands = browser.find_element(By.ID, "curl").text
+    assert f'"visitor_id":"{click["visitor_id"]}"' in commands
+    install, purchase = (json.loads(found) for found in re.findall(r"-d '(.*)'", commands))
+    assert (install["name"], purchase["name"], purchase["currency"]) == ("install", "purchase", "EUR")
+    assert install["user_id"] == purchase["user_id"]
     assert browser.get_log("browser") == []
 
 

@@ -63,6 +63,8 @@ async def measure(request: Request, app: str | None = None) -> Response:
         raise Invalid("The event is not valid.", errors=[FieldError("event_name", "is required")])
     item: dict[str, Any] = {field: value for field in _PASSED_ON if (value := body.get(field)) not in (None, "")}
     item["name"] = name
+    if "consent" in item:
+        item["consent"] = _consent(item["consent"])
     occurred_at = body.get("timestamp") or body.get("time_stamp")
     if occurred_at not in (None, ""):
         item["occurred_at"] = occurred_at
@@ -84,19 +86,14 @@ _PASSED_ON = (
 )  # fmt: skip
 
 
+_YES = ("true", "1", "yes", "on", "granted")
+
+
 def _consent(value: Any) -> Any:
-    """TRACKS' one flag decides whether media sharing is on (field.md, 1.3); ours are told apart in an object."""
-    text = str(value).strip().lower()
-    if isinstance(value, dict) or text in ("", "none"):
+    """TRACKS has one flag, which decides whether media sharing is on (field.md, 1.3). What is no yes is a no."""
+    if value in (None, "") or isinstance(value, dict):
         return value or None
-    if text in _YES or text in _NO:
-        return {"postbacks": text in _YES}
-    # Whatever else it says, it is no yes.
-    return {"postbacks": False}
-
-
-_YES = ("true", "1", "yes", "granted", "on")
-_NO = ("false", "0", "no", "denied", "off")
+    return {"postbacks": str(value).strip().lower() in _YES}
 
 
 def _in_their_words(error: FieldError) -> FieldError:

@@ -24,11 +24,15 @@ element('click').href = '/demo?' + ['fbclid', 'gclid', 'ttclid', 'rdt_cid', 'twc
 
 postbacks('visitor', (visitor) => {
   element('visitor').textContent = visitor;
-  const event = { name: 'install', event_id: fresh(), visitor_id: visitor, user_id: fresh().replace('demo', 'player') };
-  element('curl').textContent = [
+  const player = fresh().replace('demo', 'player');
+  const events = [
+    { name: 'install', event_id: fresh(), visitor_id: visitor, user_id: player },
+    { name: 'purchase', event_id: fresh(), user_id: player, value: 4.99, currency: 'EUR' },
+  ];
+  element('curl').textContent = events.map((event) => [
     `curl -X POST ${location.origin}/v1/events \\`,
     '  -H "Authorization: Bearer $SECRET_KEY" \\',
     '  -H "Content-Type: application/json" \\',
     `  -d '${JSON.stringify(event)}'`,
-  ].join('\n');
+  ].join('\n')).join('\n');
 });
