@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from typing import Any
 
 import httpx
 import pytest
 
+from postbacks.errors import Unauthorized
 from postbacks.runtime import open_runtime
 from postbacks.sandbox.server import Running
+from postbacks.store import configuration
+from postbacks.web import auth
 from postbacks.web.auth import Keyring
 from tests.support import service
 from tests.support.service import Service, eventually
@@ -59,6 +63,45 @@ async def test_a_revocation_counts_at_once_here_and_soon_elsewhere(running: Serv
     assert (await running.game.get("/v1/deliveries")).status_code == 200, "the other pair still works"
 
 
+async def test_a_look_up_under_way_does_not_outlive_a_revocation(
+    running: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = (await running.admin.post("/v1/apps/game/keys")).json()
+    keyring = Keyring(running.runtime.database, "")
+    touch = configuration.touch_key
+
+    async def revoked_meanwhile(*given: Any) -> None:
+        await touch(*given)
+        assert (await running.admin.delete(f"/v1/apps/game/keys/{fresh['key_id']}")).status_code == 204
+        keyring.forget()
+
+    monkeypatch.setattr(configuration, "touch_key", revoked_meanwhile)
+    assert (await keyring.principal(fresh["secret_key"])).app == "game"
+    with pytest.raises(Unauthorized):
+        await keyring.principal(fresh["secret_key"])
+
+
+async def test_without_word_from_the_database_a_revocation_counts_within_seconds(
+    running: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine whose listening connection is broken hears of nothing; what it believed runs out."""
+    assert auth.CACHE_SECONDS <= 5
+    monkeypatch.setattr(auth, "CACHE_SECONDS", 0.3)
+    deaf = Keyring(running.runtime.database, "")
+    fresh = (await running.admin.post("/v1/apps/game/keys")).json()
+    assert (await deaf.principal(fresh["secret_key"])).app == "game"
+    await running.admin.delete(f"/v1/apps/game/keys/{fresh['key_id']}")
+
+    async def refused() -> bool:
+        try:
+            await deaf.principal(fresh["secret_key"])
+        except Unauthorized:
+            return True
+        return False
+
+    await eventually(refused, seconds=2)
+
+
 @pytest.mark.parametrize("setting", ["", None])
 async def test_an_empty_admin_token_makes_nobody_the_admin(running: Service, setting: str | None) -> None:
     keyring = Keyring(running.runtime.database, setting or "")
@@ -77,6 +120,8 @@ async def test_too_many_clicks_from_one_address(database_url: str, sandbox: Runn
         assert first == [202] * 5 + [429]
         refused = await click("203.0.113.9", 7)
         assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["type"].startswith("urn:") and refused.json()["status"] == 429
         assert refused.headers["access-control-allow-origin"] == "*"
         assert (await click("203.0.113.10", 8)).status_code == 202, "another visitor is not slowed"
         # Of an IPv6 /64 everybody has 2^64 addresses.

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from postbacks.catalog import App
 from postbacks.domain import ids
-from postbacks.domain.consent import may_send, narrower
+from postbacks.domain.consent import may_match, may_send, narrower
 from postbacks.errors import Conflict
 from postbacks.ops.service import Ops
 from postbacks.store import clicks as click_store
@@ -84,7 +84,7 @@ async def _sendable(
         if event is None or click is None or destination is None or destination.broken:
             continue
         consent = narrower(click[0].consent, event.consent)
-        if not may_send(consent, require_consent=app.rules.require_consent):
+        if not may_match(consent) or not may_send(consent, require_consent=app.rules.require_consent):
             continue
         deadline = destination.deadline(occurred_at=event.occurred_at, clicked_at=click[0].clicked_at)
         if deadline > now:

@@ -64,9 +64,11 @@ class Keyring:
         # An empty setting must never make everybody the admin: no token has no hash.
         self._admin_hash = token_hash(admin_token) if admin_token else b""
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._changes = 0
 
     def forget(self) -> None:
         """Drops what was cached: some key or app changed."""
+        self._changes += 1
         self._known.clear()
 
     def is_admin(self, token: str) -> bool:
@@ -85,6 +87,7 @@ class Keyring:
         if cached is not None and cached[0] > time.monotonic():
             return cached[1]
         scope = Scope.SECRET if token.startswith("sk_") else Scope.PUBLISHABLE
+        changes = self._changes
         async with self._database.connection() as connection:
             found = await configuration.key_by_hash(connection, digest, secret=scope is Scope.SECRET)
             if found is None:
@@ -92,6 +95,9 @@ class Keyring:
                 raise Unauthorized("The token is not known or was revoked.")
             await configuration.touch_key(connection, *found)
         principal = Principal(scope, *found)
+        if changes != self._changes:
+            # Something changed while we looked, perhaps this very key: do not believe it a second time.
+            return principal
         self._known[digest] = (time.monotonic() + CACHE_SECONDS, principal)
         if len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)
