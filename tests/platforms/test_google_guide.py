@@ -18,7 +18,6 @@ from tests.platforms.google_setup import service_account
 GUIDE = (Path(__file__).parents[2] / "docs/platforms/google.md").read_text()
 
 OURS = {
-    "POSTBACKS_GIVE_UP_AFTER_HOURS",
     "RESOURCE_EXHAUSTED",
     "batch_rejected",
     "click_too_old",

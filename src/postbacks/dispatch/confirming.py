@@ -47,7 +47,7 @@ async def confirm(
         now = clock()
         for place, item in enumerate(group):
             outcomes[id(item)] = (
-                _outcome(item, verdicts[place], destination, policy, now) if asked else _unasked(item, now)
+                answered(item, verdicts[place], destination, policy, now) if asked else _unasked(item, now)
             )
     return [outcomes[id(item)] for item in items]
 
@@ -123,9 +123,10 @@ def _is_news(row: OpenDelivery, verdict: Verdict) -> bool:
     return verdict.kind is not Kind.ACCEPTED or (bool(verdict.code) and verdict.code != row.reason)
 
 
-def _outcome(
+def answered(
     item: Item, verdict: Verdict, destination: Destination, policy: RetryPolicy, now: datetime
 ) -> Ended | Postponed:
+    """What the answer to a question means for the row."""
     row = item.row
     if verdict.kind is Kind.ACCEPTED:
         # Counted from the first send: before that, the delivery may have been held for as long as it liked.
@@ -148,8 +149,10 @@ def _outcome(
         verdict = replace(verdict, kind=Kind.RETRY, retry_after=None)
     item.verdict = verdict
     # Questions were counted as tries too, for the sake of their waits. A round of sending and asking leaves two entries
-    # in the log, and makes one step of the schedule.
-    item.row = replace(row, tries=min(row.tries, (item.tried - 1) // 2))
+    # in the log, and makes one step of the schedule. Patience is counted from the first refusal: until then it was
+    # Google, or a paused destination, that took its time.
+    rounds = min(row.tries, (item.tried - 1) // 2)
+    item.row = replace(row, tries=rounds, tried_at=row.tried_at if rounds else now)
     return outcome(item, destination, policy, now, lambda: 1.0)
 
 
