@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -97,13 +98,14 @@ class Metrics:
 
     def settled(self, destination: _Destination, items: Sequence[_Item], stale: int, now: datetime) -> None:
         """The verdicts of one claim."""
-        delay = self._delay.labels(destination.platform)
-        for item in items:
-            if item.verdict is None:
-                continue
-            self._settled.labels(destination.platform, item.verdict.kind.value).inc()
-            if item.verdict.kind.value == "delivered":
-                delay.observe((now - item.row.created_at).total_seconds())
+        kinds = Counted(item.verdict.kind.value for item in items if item.verdict is not None)
+        for kind, n in kinds.items():
+            self._settled.labels(destination.platform, kind).inc(n)
+        if kinds["delivered"]:
+            delay = self._delay.labels(destination.platform)
+            for item in items:
+                if item.verdict is not None and item.verdict.kind.value == "delivered":
+                    delay.observe((now - item.row.created_at).total_seconds())
         if stale:
             self._stale.inc(stale)
 

@@ -92,10 +92,10 @@ async def _ask(
         verdicts = [
             replace(verdict, kind=Kind.ACCEPTED) if verdict.kind is Kind.HOLD else verdict for verdict in verdicts
         ]
+    exchange = delivery.exchange(request, answer, started_at, (clock() - started_at).total_seconds())
     for item, verdict in zip(group, verdicts, strict=True):
         if _is_news(item.row, verdict):
-            seconds = (clock() - started_at).total_seconds()
-            item.attempts.append(delivery.attempt(item, request, "", answer, verdict, started_at, seconds))
+            item.attempts.append(delivery.attempt(item, exchange, "", verdict))
     return verdicts
 
 

@@ -17,9 +17,10 @@ import structlog
 
 from postbacks.catalog import Destination
 from postbacks.domain.consent import written
+from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Conversion, Kind, Verdict
 from postbacks.outbound.http import Sender
-from postbacks.outbound.masking import Mask
+from postbacks.outbound.masking import Mask, hidden
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
 from postbacks.privacy.leaving import shared_names
@@ -53,6 +54,18 @@ class Item:
     @property
     def tried(self) -> int:
         return self.row.attempts + len(self.attempts)
+
+
+@frozen
+class Exchange:
+    """One request and its answer as they are logged with each delivery that was in it. Texts are masked already."""
+
+    started_at: datetime
+    duration_ms: int
+    http_status: int | None
+    method: str
+    url: str | None
+    response: str | None
 
 
 @dataclass(slots=True)
@@ -94,8 +107,9 @@ class Delivery:
         self._may_send = may_send
         self._observe = observe
         self._mask = Mask(destination.target.credentials, destination.target.options)
-        # Hundreds of deliveries share one URL and one answer.
+        # Hundreds of deliveries share one answer's words.
         self._mask_shared = lru_cache(maxsize=8)(self._mask)
+        self._share = getattr(destination.target.options, "share", ())
         self._refused_token: str | None = None
         self.health = Health()
 
@@ -159,14 +173,15 @@ class Delivery:
             seconds = time.perf_counter() - started
         try:
             read = adapter.read(self._destination.target, prepared, answer, self._clock())
-            verdicts = _isolated_holds([storable(verdict) for verdict in read])
+            verdicts = _isolated_holds(_all_storable(read))
         except Exception as error:
             log.exception("adapter.failed", platform=self._destination.platform, step="read")
             return self._bug(mine, error, "read")
         kind = verdicts[0].kind.value if verdicts else "none"
         self._observe(self._destination.platform, kind, seconds, len(mine))
+        exchange = self.exchange(prepared.request, answer, started_at, seconds)
         for item, verdict, part in zip(mine, verdicts, prepared.parts, strict=True):
-            item.attempts.append(self.attempt(item, prepared.request, part, answer, verdict, started_at, seconds))
+            item.attempts.append(self.attempt(item, exchange, part, verdict))
         self._note_health(answer, verdicts)
         return self._sort(mine, verdicts, token)
 
@@ -260,37 +275,44 @@ class Delivery:
         for item in items:
             item.verdict = Verdict(Kind.RETRY, code=RESEND_LATER, message="Re-sent too often in one go.")
 
-    def attempt(
-        self,
-        item: Item,
-        request: Request,
-        part: str,
-        answer: Answer,
-        verdict: Verdict,
-        started_at: datetime,
-        seconds: float,
-    ) -> AttemptRow:
+    def exchange(self, request: Request, answer: Answer, started_at: datetime, seconds: float) -> Exchange:
+        """What the tries of all deliveries in a request have in common."""
+        response = answer.body.decode("utf-8", "replace") if isinstance(answer, Response) else None
+        return Exchange(
+            started_at,
+            round(seconds * 1000),
+            answer.status if isinstance(answer, Response) else None,
+            request.method,
+            self._mask(request.url),
+            self._mask(response),
+        )
+
+    def attempt(self, item: Item, exchange: Exchange, part: str, verdict: Verdict) -> AttemptRow:
         """One try of one item as an operator may read it: without secrets and addresses."""
-        personal = (item.conversion.click.ip,)
-        shared = shared_names(item.conversion, getattr(self._destination.target.options, "share", ()))
-        response = verdict.excerpt
-        if response is None and isinstance(answer, Response):
-            response = answer.body.decode("utf-8", "replace")
+        conversion = item.conversion
+        ip = conversion.click.ip
+        url, response = exchange.url, exchange.response
+        if verdict.excerpt is not None:
+            response = self._mask(verdict.excerpt)
+        message, request = self._mask_shared(verdict.message) or None, self._mask(part)
+        if ip:
+            url, response, message, request = (hidden(text, ip) for text in (url, response, message, request))
+        # By position: one is made for every try of every delivery.
         return AttemptRow(
-            delivery=item.row.id,
-            number=item.tried + 1,
-            started_at=started_at,
-            duration_ms=round(seconds * 1000),
-            http_status=answer.status if isinstance(answer, Response) else None,
-            verdict=verdict.kind.value,
-            code=verdict.code or None,
-            message=self._mask_shared(verdict.message, personal) or None,
-            method=request.method,
-            url=self._mask_shared(request.url, personal),
-            request=self._mask(part, personal),
-            response=self._mask_shared(response, personal),
-            consent=written(item.conversion.consent),
-            shared=shared,
+            item.row.id,
+            item.tried + 1,
+            exchange.started_at,
+            exchange.duration_ms,
+            exchange.http_status,
+            verdict.kind.value,
+            verdict.code or None,
+            message,
+            exchange.method,
+            url,
+            request,
+            response,
+            written(conversion.consent),
+            shared_names(conversion, self._share) if self._share else None,
         )
 
 
@@ -299,6 +321,14 @@ def _alone(verdict: Verdict) -> Verdict:
     if verdict.kind is not Kind.SPLIT:
         return verdict
     return Verdict(Kind.REFUSED, code=verdict.code, message=verdict.message, remedy=verdict.remedy)
+
+
+def _all_storable(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    """One verdict often stands for a whole batch; it is looked at once."""
+    first = verdicts[0] if verdicts else None
+    if first is not None and all(verdict is first for verdict in verdicts):
+        return [storable(first)] * len(verdicts)
+    return [storable(verdict) for verdict in verdicts]
 
 
 def storable(verdict: Verdict) -> Verdict:

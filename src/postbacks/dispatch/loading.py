@@ -26,7 +26,7 @@ async def load(
 ) -> tuple[list[Item], list[Item]]:
     """Items that can be sent, and items that already have a verdict because something they need is gone."""
     event_ids = [ids.event_of(row.id) for row in rows]
-    events = await event_store.by_ids(connection, app.name, set(event_ids))
+    events = await event_store.by_ids(connection, app.name, set(event_ids), explained=False)
     clicks = await click_store.by_ids(connection, app.name, {row.click for row in rows})
     ready: list[Item] = []
     done: list[Item] = []

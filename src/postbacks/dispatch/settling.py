@@ -159,11 +159,14 @@ async def write(
 
 def _counts(destination: str, items: Sequence[Item], ended: Sequence[Ended], now: datetime) -> Counter[Count]:
     created = {item.row.id: item.row.created_at for item in items}
-    counts: Counter[Count] = Counter()
-    for one in ended:
-        delay = bucket(now - created[one.id]) if one.status == "delivered" else NO_DELAY
-        counts[Count(minute_of(now), destination, one.status, one.reason or "", delay)] += 1
-    return counts
+    alike = Counter(
+        (one.status, one.reason or "", bucket(now - created[one.id]) if one.status == "delivered" else NO_DELAY)
+        for one in ended
+    )
+    minute = minute_of(now)
+    return Counter(
+        {Count(minute, destination, status, reason, delay): n for (status, reason, delay), n in alike.items()}
+    )
 
 
 def _jitter() -> float:

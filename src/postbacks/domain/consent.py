@@ -7,6 +7,8 @@ from postbacks.domain.model import Consent
 
 def narrower(one: Consent, other: Consent) -> Consent:
     """For each flag: a "no" of either wins, then a "yes" of either, then unknown."""
+    if one is other:
+        return one
     return Consent(
         attribution=_narrower(one.attribution, other.attribution),
         postbacks=_narrower(one.postbacks, other.postbacks),
@@ -26,7 +28,7 @@ _FLAGS = {letter: flag for flag, letter in _LETTERS.items()}
 
 def written(consent: Consent) -> str:
     """The three flags as three letters, in the order of `Consent`: `y`, `n`, or `-` for unknown."""
-    return "".join(_LETTERS[flag] for flag in (consent.attribution, consent.postbacks, consent.ad_personalization))
+    return _LETTERS[consent.attribution] + _LETTERS[consent.postbacks] + _LETTERS[consent.ad_personalization]
 
 
 def read(text: str) -> Consent:

@@ -34,7 +34,8 @@ def delivery_key(app: str, event_id: str, destination: str) -> str:
     36 characters of `[a-z0-9_]`, which every platform's de-duplication field takes (sheets: meta 6, tiktok 6,
     google 2.5, reddit 6, x 6).
     """
-    return f"pbk_{_digest('delivery', app, event_id, destination).hex()}"
+    raw = b"".join((_DELIVERY, _framed(app), _framed(event_id), _framed(destination)))
+    return f"pbk_{blake2b(raw, digest_size=16).hexdigest()}"
 
 
 def derived_event_id(name: str, who: str, occurred_at: datetime) -> str:
@@ -73,3 +74,4 @@ def fingerprint(content: object, secret: bytes = b"") -> UUID:
 
 
 _EVENT_ID = _framed("event_id")
+_DELIVERY = _framed("delivery")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 
 from postbacks.catalog import App, Destination
@@ -16,16 +19,20 @@ def conversion_of(app: App, destination: Destination, event: EventRow, click: Cl
     mapping = destination.mapping_for(event.name)
     if mapping is None:
         return None
+    # By position: one is made for every delivery.
     return Conversion(
-        key=delivery_key(app.name, event.event_id, destination.name),
-        event_id=event.event_id,
-        event_name=event.name,
-        mapping=mapping,
+        delivery_key(app.name, event.event_id, destination.name),
+        event.event_id,
+        event.name,
+        mapping,
         # An event whose time was cut to whole seconds may seem to lie a moment before its click.
-        occurred_at=max(event.occurred_at, click.clicked_at),
-        click=click,
-        value=event.value,
-        currency=event.currency,
-        consent=narrower(click.consent, event.consent),
-        properties=orjson.loads(event.properties) if event.properties else {},
+        max(event.occurred_at, click.clicked_at),
+        click,
+        event.value,
+        event.currency,
+        narrower(click.consent, event.consent),
+        orjson.loads(event.properties) if event.properties else _NO_PROPERTIES,
     )
+
+
+_NO_PROPERTIES: Mapping[str, Any] = {}

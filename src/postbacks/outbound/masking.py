@@ -65,10 +65,14 @@ class Mask:
             text = self._pattern.sub(MASK, text)
         text = _PROOF.sub(rf"\g<1>{MASK}", text)
         for value in extra:
-            if value:
-                text = text.replace(value, MASK)
+            text = hidden(text, value) or ""
         text = text.replace("\x00", "\ufffd")
         return text if len(text) <= KEPT else f"{text[:KEPT]}… ({len(text)} characters)"
+
+
+def hidden(text: str | None, value: str | None) -> str | None:
+    """The text without an address."""
+    return text.replace(value, MASK) if text and value else text
 
 
 def _secrets(values: Any, name: str = "") -> Iterable[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -54,6 +55,7 @@ def reached_level(conversion: Conversion) -> int | None:
     return level if abs(level) < _EXACT_IN_JSON else None
 
 
+@lru_cache(maxsize=4096)
 def landing_page(url: str | None) -> str | None:
     """The URL without user name, query and fragment, or `None` where it is no http(s) URL with a host.
 

@@ -50,6 +50,7 @@ _COLUMNS = (
 )
 
 
+_BRIEF = _COLUMNS.replace(", match, not_sent", ", NULL AS match, NULL AS not_sent")
 _STORED = ("app_id", *_COLUMNS.split(", "))
 
 
@@ -199,13 +200,19 @@ async def settle_match(
     )
 
 
-async def by_ids(connection: Connection, app: str, identifiers: Iterable[UUID]) -> dict[UUID, EventRow]:
-    """Events by id; the range of the ids tells PostgreSQL which partitions to look into."""
+async def by_ids(
+    connection: Connection, app: str, identifiers: Iterable[UUID], *, explained: bool = True
+) -> dict[UUID, EventRow]:
+    """Events by id; the range of the ids tells PostgreSQL which partitions to look into.
+
+    Without `explained` the long texts `match` and `not_sent` are left out.
+    """
     wanted = list(identifiers)
     if not wanted:
         return {}
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM events WHERE app_id = $1 AND id = ANY($2::uuid[]) AND id BETWEEN $3 AND $4",
+        f"SELECT {_COLUMNS if explained else _BRIEF} FROM events "
+        "WHERE app_id = $1 AND id = ANY($2::uuid[]) AND id BETWEEN $3 AND $4",
         app,
         wanted,
         min(wanted),

@@ -96,14 +96,16 @@ _COLUMNS = (
     "id, destination, due, deadline, created_at, click, status, reason, attempts, tried_at, tries, ambiguous, alone, reference, "
     "reference_index"
 )
-_PREFIXED = ", ".join(f"o.{name.strip()}" for name in _COLUMNS.split(","))
+_NAMES = tuple(_COLUMNS.split(", "))
+_PREFIXED = ", ".join(f"o.{name}" for name in _NAMES)
 
 _UNBLOCKED = "enabled AND paused_at IS NULL AND held_at IS NULL AND (blocked_until IS NULL OR blocked_until <= now())"
 _FREE = "(o.lease_until IS NULL OR o.lease_until < now())"
 
 
-def open_from(row: Mapping[str, Any]) -> OpenDelivery:
-    return OpenDelivery(**{name: row[name] for name in OpenDelivery.__dataclass_fields__})
+def open_from(row: Any) -> OpenDelivery:
+    """A row that begins with `_COLUMNS`, which stand in the order of the fields."""
+    return OpenDelivery(*row[: len(_NAMES)])
 
 
 async def database_now(connection: Connection) -> datetime:
@@ -276,26 +278,32 @@ async def record_attempts(connection: Connection, app: str, rows: Sequence[Attem
     """Adds tries to the log."""
     if not rows:
         return
-    await connection.execute(
-        "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, http_status, verdict, code, message, "
-        "method, url, request, response, consent, shared) SELECT $1, * FROM unnest($2::uuid[], $3::int2[], "
-        "$4::timestamptz[], $5::int[], $6::int2[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], "
-        "$12::text[], $13::text[], $14::text[], $15::text[])",
-        app,
-        [row.delivery for row in rows],
-        [row.number for row in rows],
-        [row.started_at for row in rows],
-        [row.duration_ms for row in rows],
-        [row.http_status for row in rows],
-        [row.verdict for row in rows],
-        [row.code for row in rows],
-        [row.message for row in rows],
-        [row.method for row in rows],
-        [row.url for row in rows],
-        [row.request for row in rows],
-        [row.response for row in rows],
-        [row.consent for row in rows],
-        [row.shared for row in rows],
+    await connection.copy_records_to_table(
+        "attempts",
+        columns=(
+            *("app_id", "delivery", "number", "started_at", "duration_ms", "http_status", "verdict", "code"),
+            *("message", "method", "url", "request", "response", "consent", "shared"),
+        ),
+        records=[
+            (
+                app,
+                row.delivery,
+                row.number,
+                row.started_at,
+                row.duration_ms,
+                row.http_status,
+                row.verdict,
+                row.code,
+                row.message,
+                row.method,
+                row.url,
+                row.request,
+                row.response,
+                row.consent,
+                row.shared,
+            )
+            for row in rows
+        ],
     )
 
 
