@@ -55,15 +55,18 @@ class Mask:
         if options is not None:
             values += option_secrets(options.model_dump())
         ordered = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(re.escape(value) for value in ordered)) if ordered else None
+        self._values = ordered
+        self._pattern = re.compile("|".join(re.escape(value) for value in ordered))
 
     def __call__(self, text: str | None, extra: Iterable[str | None] = ()) -> str | None:
         """The text without secrets, `extra` (an address) and NUL, cut to what is kept."""
         if text is None:
             return None
-        if self._pattern is not None:
+        # Looking for each value first takes a tenth of what the pattern takes, and nearly no text holds one.
+        if any(value in text for value in self._values):
             text = self._pattern.sub(MASK, text)
-        text = _PROOF.sub(rf"\g<1>{MASK}", text)
+        if "appsecret_proof" in text.lower():
+            text = _PROOF.sub(rf"\g<1>{MASK}", text)
         for value in extra:
             text = hidden(text, value) or ""
         text = text.replace("\x00", "\ufffd")
