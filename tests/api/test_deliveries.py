@@ -155,6 +155,14 @@ async def test_a_young_click_is_held_for_google(game: Game) -> None:
     assert one["next_attempt_at"] > one["created_at"]
 
 
+async def test_an_event_from_a_clock_that_is_ahead_is_held_until_its_time(game: Game) -> None:
+    await game.to("webhook")
+    await game.click(user_id="u")
+    event = await game.event("install", user_id="u", occurred_at=time.time() + 300)
+    one = await game.delivery(event["deliveries"][0]["id"])
+    assert (one["status"], one["reason"]) == ("held", "early_event")
+
+
 async def test_retry_of_what_arrived_is_a_conflict_and_of_nothing_not_found(game: Game) -> None:
     await game.to("meta")
     await game.click(user_id="u")

@@ -170,5 +170,5 @@ def test_each_destination_has_either_a_delivery_or_a_reason(
         assert outlet.enabled and outlet.mapped and not refused
         assert delivery.click in decision.clicks.values()
         assert delivery.due >= NOW
-        assert delivery.held is (delivery.due > NOW)
+        assert bool(delivery.held) is (delivery.due > NOW)
         assert delivery.expired is (delivery.deadline <= delivery.due)

@@ -10,6 +10,11 @@ from typing import Any, Protocol
 from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Click
 
+YOUNG_CLICK = "young_click"
+"""The platform takes no click as young as this one."""
+EARLY_EVENT = "early_event"
+"""The event's own time has not come: the game's clock is ahead, by 10 minutes at most."""
+
 
 class NotSent(StrEnum):
     NO_CLICK_ID = "no_click_id"
@@ -47,7 +52,8 @@ class Planned:
     click: Click
     due: datetime
     deadline: datetime
-    held: bool
+    held: str
+    """Why it is not to be sent yet; empty for "at once"."""
     expired: bool
 
 
@@ -105,9 +111,8 @@ def plan(routed: Route, occurred_at: datetime, clicks: Mapping[str, Click], now:
         not_before = outlet.not_before(occurred_at=occurred_at, clicked_at=click.clicked_at)
         deadline = outlet.deadline(occurred_at=occurred_at, clicked_at=click.clicked_at)
         due = max(now, not_before)
-        deliveries.append(
-            Planned(outlet.name, outlet.platform, click, due, deadline, not_before > now, deadline <= due)
-        )
+        held = "" if not_before <= now else YOUNG_CLICK if not_before > occurred_at else EARLY_EVENT
+        deliveries.append(Planned(outlet.name, outlet.platform, click, due, deadline, held, deadline <= due))
     return Plan(tuple(deliveries), routed.not_sent)
 
 

@@ -106,7 +106,7 @@ class Batch:
             self.not_sent[recorded.not_sent] -= 1
 
     def _plan(self, identifier: UUID, one: Planned) -> PlannedDelivery:
-        status, reason = ("held", "young_click") if one.held else ("queued", None)
+        status, reason = ("held", one.held) if one.held else ("queued", None)
         # By position: names would make the call on the hot path take four times as long.
         row = OpenDelivery(identifier, one.destination, one.due, one.deadline, self.now, one.click.id, status, reason)
         if one.expired:

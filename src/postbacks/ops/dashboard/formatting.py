@@ -53,6 +53,7 @@ _REASONS = {
     "destination_disabled": "the destination is disabled",
     "paused": "the destination is paused",
     "young_click": "the platform takes no click as young as this one yet",
+    "early_event": "the event's time has not come yet; the game's clock is ahead",
     "too_old": "older than the platform takes",
     "retries_exhausted": "refused for passing reasons until we gave up",
     "outcome_unknown": "answers got lost, and the platform may count a further try twice",
