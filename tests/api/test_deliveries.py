@@ -247,6 +247,9 @@ async def test_stats_count_per_destination_status_and_bucket(game: Game) -> None
 async def test_health_needs_no_token(game: Game) -> None:
     stranger = game.client(None)
     assert (await stranger.get("/healthz")).json() == {"status": "ok"}
+    for path in ("/healthz", "/readyz"):
+        head = await stranger.head(path)
+        assert (head.status_code, head.content) == (200, b"")
     ready = await stranger.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["dispatchers"]["last_heartbeat_seconds"] >= 0

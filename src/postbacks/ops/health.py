@@ -14,11 +14,14 @@ from postbacks.web.answers import json_response
 router = APIRouter(tags=["Health"])
 
 
+# HEAD as well: some load balancers ask so.
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="The process lives")
 async def healthz() -> Response:
     return json_response({"status": "ok"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Database and schema are there")
 async def readyz(request: Request) -> Response:
     """503 while the database cannot be reached or its schema is older than this code.
