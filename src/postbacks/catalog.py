@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,6 +64,9 @@ class App:
     late_click: timedelta
     secret: bytes = field(repr=False)
     destinations: Mapping[str, Destination]
+    paused: Collection[str] = frozenset()
+    """Destinations that an operator has paused. (What a platform's refusal holds changes by itself, and is asked of
+    the database.)"""
 
     def user_key(self, user_id: str) -> UUID:
         """What is kept of a player whose data is gone."""
@@ -94,13 +97,16 @@ class Catalog:
         """Takes what the database holds. Rows that did not change are not decrypted again."""
         by_app: dict[str, dict[str, Destination]] = {}
         rows: dict[tuple[str, str], tuple[datetime, Destination]] = {}
+        paused: dict[str, set[str]] = {}
         for row in sorted(destinations, key=lambda row: row.name):
             known = self._rows.get((row.app, row.name))
             destination = known[1] if known and known[0] == row.updated_at else self.destination(row)
             rows[row.app, row.name] = (row.updated_at, destination)
             by_app.setdefault(row.app, {})[row.name] = destination
+            if row.paused_at is not None:
+                paused.setdefault(row.app, set()).add(row.name)
         self._rows = rows
-        self._apps = {row.app: self._app(row, by_app.get(row.app, {})) for row in apps}
+        self._apps = {row.app: self._app(row, by_app.get(row.app, {}), paused.get(row.app, set())) for row in apps}
 
     def destination(self, row: DestinationRow) -> Destination:
         """A destination from its row. One that cannot be used is disabled and says why."""
@@ -132,7 +138,7 @@ class Catalog:
         """The addresses of a platform: the real ones, or the overrides of the settings."""
         return {name: self._settings.api_base(name) or real for name, real in adapter.api_bases.items()}
 
-    def _app(self, row: AppRow, destinations: Mapping[str, Destination]) -> App:
+    def _app(self, row: AppRow, destinations: Mapping[str, Destination], paused: Collection[str]) -> App:
         attribution = row.settings.get("attribution", {})
         defaults = Rules()
         return App(
@@ -148,4 +154,5 @@ class Catalog:
             late_click=timedelta(hours=attribution.get("late_click_hours", 24)),
             secret=self._vault.open(row.secret),
             destinations=destinations,
+            paused=frozenset(paused),
         )

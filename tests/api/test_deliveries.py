@@ -106,6 +106,18 @@ async def test_a_paused_destination_loses_nothing(game: Game) -> None:
     await game.settled(delivery, "delivered")
 
 
+async def test_a_post_says_at_once_that_a_paused_destination_holds(game: Game) -> None:
+    for platform in ("meta", "webhook"):
+        await game.to(platform)
+    await game.click(click_ids={"fbclid": "Said"}, user_id="u")
+    await gate(game, "pause")
+    event = await game.event("install", user_id="u")
+    assert {one["destination"]: one["status"] for one in event["deliveries"]} == {"meta": "held", "webhook": "queued"}
+    await gate(game, "resume")
+    event = await game.event("purchase", user_id="u")
+    assert {one["status"] for one in event["deliveries"]} == {"queued"}
+
+
 async def test_new_credentials_release_what_wrong_ones_held(game: Game) -> None:
     await game.to("meta", credentials={"access_token": "EAABwrong"})
     await game.click(user_id="u")

@@ -16,7 +16,7 @@ from postbacks.store import reading
 from postbacks.store.database import Database
 
 
-def event_answer(outcome: Outcome) -> dict[str, Any]:
+def event_answer(app: App, outcome: Outcome) -> dict[str, Any]:
     """The body for an event that was just stored."""
     return {
         "event_id": outcome.event_id,
@@ -28,7 +28,7 @@ def event_answer(outcome: Outcome) -> dict[str, Any]:
                 "id": ids.public("dlv", one.id),
                 "destination": one.destination,
                 "platform": one.platform,
-                "status": one.status,
+                "status": "held" if one.destination in app.paused and one.status == "queued" else one.status,
             }
             for one in outcome.deliveries
         ],

@@ -88,7 +88,7 @@ async def store_one(service: Ingest, app: App, event: NewEvent) -> dict[str, Any
         )
     if outcome.duplicate:
         return await current_outcome(service.database, app, event.event_id, outcome.event, service.clock())
-    return event_answer(outcome)
+    return event_answer(app, outcome)
 
 
 async def _batch(service: Ingest, app: App, items: Any) -> Response:
