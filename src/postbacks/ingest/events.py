@@ -57,6 +57,15 @@ router = APIRouter(tags=["Events"])
 )
 async def post_events(request: Request, app: str | None = None) -> Response:
     """An answer of 202 means that the event is committed. The same `event_id` again is a duplicate."""
+    return await _take(request, app)
+
+
+async def take_events(request: Request) -> Response:
+    """`post_events` for the shortcut past the framework (see `postbacks.web.shortcuts`)."""
+    return await _take(request, request.query_params.get("app") if request.scope["query_string"] else None)
+
+
+async def _take(request: Request, app: str | None) -> Response:
     service = ingest_of(request)
     target = await authorised_app(service, request, app)
     body = await read_object(request)

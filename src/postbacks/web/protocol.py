@@ -33,6 +33,9 @@ class GuardedProtocol(HttpToolsProtocol):
     """From the end of the headers to the end of the body."""
 
     _timer: asyncio.TimerHandle | None = None
+    _timed = ""
+    _part = ""
+    """Of a request that has begun to arrive: `head` or `body`; empty between requests."""
     _in_head = False
     _head_bytes = 0
     _head_size = 0
@@ -40,7 +43,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn itself
         super().connection_made(transport)
-        self._arm(self.head_seconds)
+        self._part = "head"
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -51,11 +55,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD and not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        self._watch()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_size, self._drained = True, 0, 0
-        self._arm(self.head_seconds)
+        self._part = "head"
+        self._disarm()
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -67,7 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes = False, 0
-        self._arm(self.body_seconds)
+        self._part = "body"
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -78,7 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._disarm()
+        self._part = ""
         # The next request may stand in the same piece of data; its head is counted from here.
         self._head_bytes = 0
         super().on_message_complete()
@@ -95,17 +101,23 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_size > MAX_HEAD:
             raise HeadTooLargeError
 
-    def _arm(self, seconds: float) -> None:
+    def _watch(self) -> None:
+        """Sees to it that the part that is arriving has a timer. A request that arrived whole never gets one."""
+        if self._part == self._timed or self.transport.is_closing():
+            return
         self._disarm()
-        self._timer = self.loop.call_later(seconds, self._too_slow)
+        if self._part:
+            seconds = self.head_seconds if self._part == "head" else self.body_seconds
+            self._timer, self._timed = self.loop.call_later(seconds, self._too_slow), self._part
 
     def _disarm(self) -> None:
+        self._timed = ""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _too_slow(self) -> None:
-        self._timer = None
+        self._timer, self._timed = None, ""
         if not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
