@@ -199,6 +199,8 @@ async def test_replay_counts_first_and_then_sends(game: Game) -> None:
     chosen = {"status": "cancelled", "destination": "meta"}
     assert await replay(filter={"status": "failed"}, dry_run=True) == {"matched": 0, "requeued": 0}
     assert await replay(filter=chosen, dry_run=True) == {"matched": 1, "requeued": 0}
+    now = {"created_after": time.time() - 60, "created_before": int(time.time()) + 60, "platform": None}
+    assert await replay(filter={**chosen, **now}, dry_run=True) == {"matched": 1, "requeued": 0}
     assert (await game.delivery(delivery))["status"] == "cancelled"
     assert await replay(filter={**chosen, "status": ["cancelled", "failed"]}) == {"matched": 1, "requeued": 1}
     await game.settled(delivery, "delivered")

@@ -204,6 +204,13 @@ async def replay_deliveries(request: Request) -> Response:
     errors = []
     if isinstance(values, dict) and isinstance(values.get("status"), list):
         values = {**values, "status": ",".join(map(str, values["status"]))}
+    if isinstance(values, dict):
+        # Times may be Unix seconds; null is no filter.
+        values = {
+            name: str(value) if type(value) in (int, float) else value
+            for name, value in values.items()
+            if value is not None
+        }
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         errors.append(FieldError("filter", "must be an object of texts"))
     else:
