@@ -150,7 +150,8 @@ async def running(
     complete = settings(sandbox, **overrides)
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(open_runtime(complete, url, "test"))
-        listener = socket.socket()
+        # With the protocol named, asyncio sets TCP_NODELAY; without, every answer waits 40 ms for a delayed ACK.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)
         listener.setblocking(False)
