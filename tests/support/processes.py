@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +130,10 @@ class Sandbox:
     async def clear(self, platform: str) -> None:
         await self.client.delete(f"/_sandbox/{platform}/faults")
 
+    async def switch(self, platform: str, **values: Any) -> None:
+        answer = await self.client.put(f"/_sandbox/{platform}/switches", json=values)
+        assert answer.status_code == 200, answer.text
+
     async def received(self, platform: str) -> list[dict[str, Any]]:
         answer = await self.client.get(f"/_sandbox/{platform}/received", params={"limit": 200_000})
         items: list[dict[str, Any]] = answer.json()["items"]
@@ -187,11 +192,13 @@ class Fleet:
         return client
 
     async def create_app(self, name: str = "game") -> httpx.AsyncClient:
-        """A client with the app's secret key; one click of every platform belongs to player `p1`."""
+        """A client with the app's secret key; one click of every platform, two hours old, belongs to player `p1`."""
         answer = await self.client(ADMIN).post("/v1/apps", json={"name": name})
         assert answer.status_code == 201, answer.text
         game = self.client(answer.json()["secret_key"])
-        click = await game.post("/v1/clicks", json={"click_ids": CLICKS, "user_id": "p1"})
+        click = await game.post(
+            "/v1/clicks", json={"click_ids": CLICKS, "user_id": "p1", "clicked_at": time.time() - 7200}
+        )
         assert click.status_code == 202, click.text
         return game
 
