@@ -20,13 +20,21 @@ from postbacks.snippet import serving
 from postbacks.web import openapi, problems
 from postbacks.web.connection import client_address, client_scheme
 from postbacks.web.cors import OpenCors
+from postbacks.web.shortcuts import Application
 
 DESCRIPTION = "Ad clicks in, game events in; conversions out to the platform whose click brought the player."
 
 
 def build_app(runtime: Runtime, extra: Sequence[APIRouter] = ()) -> FastAPI:
     """The API, the dashboard and the snippet. `extra`: routers of the sandbox."""
-    app = FastAPI(title="Postbacks", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = Application(
+        {("POST", "/v1/events"): events.take_events},
+        title="Postbacks",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.ingest = runtime.ingest
     app.state.ops = runtime.ops
     app.state.admin = runtime.admin
