@@ -91,7 +91,9 @@ class Signals:
             self._changed.set()  # what was said while nobody listened
             while not connection.is_closed():
                 try:
-                    await asyncio.wait_for(self._changed.wait(), RELOAD_SECONDS)
+                    # Not `wait_for`: before Python 3.12 that swallows a cancellation which comes with the word.
+                    async with asyncio.timeout(RELOAD_SECONDS):
+                        await self._changed.wait()
                 except TimeoutError:
                     await connection.fetchval("SELECT 1")  # notices a connection that died silently
                 self._changed.clear()
