@@ -73,7 +73,7 @@ def dispatch() -> None:
 @app.command(name="sandbox")
 def sandbox_command(
     host: Annotated[str, typer.Option(help="Listen address.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port.")] = 8001,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 8001,
 ) -> None:
     """Runs the five platform simulators alone."""
     _run(_sandbox(host, port))

@@ -85,6 +85,11 @@ def test_a_wrong_setting_is_named_once(tmp_path: Path) -> None:
         assert line.count(f"POSTBACKS_{name}:") == 1
 
 
+def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert "POSTBACKS_PORT:" in complaint(run(tmp_path, "serve", "--port", "70000"))
+    assert run(tmp_path, "sandbox", "--port", "70000").returncode == 2
+
+
 async def test_a_port_that_the_system_chose_stands_in_what_is_printed_and_doctor_asks_the_same_simulators(
     tmp_path: Path,
 ) -> None:
