@@ -1,7 +1,7 @@
 """The ceilings of the database: the bare statements, written by hand, from one process on the same database.
 
     python -m postbacks.bench.raw '{"mode": "insert", …}'   events with a delivery each, in batches
-    python -m postbacks.bench.raw '{"mode": "drain", …}'    claim, build a body, POST, settle with a try
+    python -m postbacks.bench.raw '{"mode": "drain", …}'    claim, read, build a body, POST, settle with a try
 
 Each prints its rate as JSON. They use the service's own tables and indexes, and nothing of its code but the ids.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import aiohttp
 import asyncpg
@@ -42,6 +42,12 @@ _CLAIM = (
     "AND (lease_until IS NULL OR lease_until < now()) ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED) "
     "UPDATE outbox o SET lease_until = now() + interval '60 s', lease = $4 FROM c WHERE o.app_id = $1 "
     "AND o.ctid = c.ctid RETURNING o.id, o.click, o.created_at"
+)
+_LOAD = (
+    "SELECT e.id, e.event_id, e.name, e.occurred_at, e.value, e.currency, c.value AS click, c.clicked_at, c.user_agent "
+    "FROM unnest($2::uuid[], $3::uuid[]) AS w(event, click) "
+    "JOIN events e ON e.app_id = $1 AND e.id = w.event AND e.id BETWEEN $4 AND $5 "
+    "JOIN clicks c ON c.app_id = $1 AND c.id = w.click"
 )
 _SETTLE = (
     "WITH gone AS (DELETE FROM outbox WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3 "
@@ -120,7 +126,10 @@ async def _drain(url: str, target: str, name: str, session: aiohttp.ClientSessio
             await connection.close()
             return count
         now = datetime.now(UTC)
-        parts = [_part(row["id"], row["click"], row["created_at"]) for row in rows]
+        events = [ids.event_of(row["id"]) for row in rows]
+        loaded = await connection.fetch(_LOAD, APP, events, [row["click"] for row in rows], min(events), max(events))
+        by_event = {row["id"]: row for row in loaded}
+        parts = [_part(by_event[event]) for event in events]
         async with session.post(target, data=b'{"data":[' + b",".join(parts) + b"]}") as response:
             answer = (await response.read()).decode()
         await connection.execute(
@@ -136,15 +145,18 @@ async def _drain(url: str, target: str, name: str, session: aiohttp.ClientSessio
         count += len(rows)
 
 
-def _part(identifier: UUID, click: UUID, moment: datetime) -> bytes:
+def _part(row: asyncpg.Record) -> bytes:
     return orjson.dumps(
         {
             "event_name": "Purchase",
-            "event_time": int(moment.timestamp()),
-            "event_id": f"pbk_{identifier.hex}",
+            "event_time": int(row["occurred_at"].timestamp()),
+            "event_id": f"pbk_{row['id'].hex}",
             "action_source": "website",
-            "user_data": {"fbc": f"fb.1.1700000000000.{click.hex}"},
-            "custom_data": {"value": 4.99, "currency": "EUR"},
+            "user_data": {
+                "fbc": f"fb.1.{int(row['clicked_at'].timestamp() * 1000)}.{row['click']}",
+                "client_user_agent": row["user_agent"],
+            },
+            "custom_data": {"value": float(row["value"]), "currency": row["currency"]},
         }
     )
 
