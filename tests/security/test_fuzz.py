@@ -1,6 +1,7 @@
 """schemathesis over the OpenAPI document, against a process of its own: no 500, no hang, no growth.
 
-`POSTBACKS_FUZZ_EXAMPLES` is the number of cases per operation. Half of the path and query parameters are replaced
+First every operation by itself, then walks in which the answer of one gives the parameters of the next.
+`POSTBACKS_FUZZ_EXAMPLES` is the number of cases per operation. Most of the path and query parameters are replaced
 by names that exist, so that cases reach the code behind the look-up.
 """
 
@@ -23,8 +24,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.security.process import postbacks
 from tests.support.service import ADMIN
 
-EXAMPLES = int(os.environ.get("POSTBACKS_FUZZ_EXAMPLES", "170"))
-WORKERS = 1
+EXAMPLES = int(os.environ.get("POSTBACKS_FUZZ_EXAMPLES", "175"))
+WALKS, STEPS = EXAMPLES // 4, 12
+"""A walk is a chain of up to so many operations."""
+AT_LEAST = 5_000
+"""Cases, of both kinds together, in the version that CI runs."""
 SLOWEST = 10.0
 """Seconds for any answer."""
 GROWTH = 120 * 1024 * 1024
@@ -42,12 +46,13 @@ BASES = {
 class Fuzzer:
     """Sends generated cases; remembers what was wrong."""
 
-    def __init__(self, url: str, known: dict[str, list[str]], tokens: list[str]) -> None:
+    def __init__(self, url: str, known: dict[str, list[str]], tokens: tuple[str, str]) -> None:
         self._url = url
         self._known = known
         self._tokens = tokens
         self._session = requests.Session()
         self.statuses: Counter[int] = Counter()
+        self.walked = 0
         self.wrong: list[str] = []
 
     def run(self, operation: Any, examples: int) -> None:
@@ -67,19 +72,58 @@ class Fuzzer:
 
         one()
 
+    def walk(self, schema: Any, walks: int) -> None:
+        """Chains of operations, each with what the one before has answered."""
+        fuzzer, random_ = self, random.Random(walks)
+
+        class Walk(schema.as_state_machine()):  # type: ignore[misc]
+            def before_call(self, case: Any) -> None:
+                fuzzer.known_names(case, random_)
+
+            def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+                return fuzzer.options(case, random_)
+
+            def validate_response(self, response: Any, case: Any, **_: Any) -> None:
+                fuzzer.walked += 1
+                fuzzer.judge(case, response)
+
+        Walk.run(
+            settings=settings(
+                max_examples=walks,
+                stateful_step_count=STEPS,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+        )
+
     def _send(self, case: Any, random_: random.Random) -> None:
+        self.known_names(case, random_)
+        self.judge(case, case.call(**self.options(case, random_)))
+
+    def known_names(self, case: Any, random_: random.Random) -> None:
+        """Puts names that exist into some of the parameters."""
         for place in (case.path_parameters, case.query):
             for name in list(place or ()):
-                if name in self._known and random_.random() < 0.6 and not _destructive(case):
+                if name in self._known and random_.random() < 0.85 and not _destructive(case):
                     place[name] = random_.choice(self._known[name])
-        token = random_.choice(self._tokens)
-        answer = case.call(
-            base_url=self._url,
-            headers={"Authorization": f"Bearer {token}"},
-            session=self._session,
-            timeout=SLOWEST,
-            allow_redirects=False,
-        )
+
+    def options(self, case: Any, random_: random.Random) -> dict[str, Any]:
+        """With a token that mostly fits, so that cases get past the door."""
+        admin, secret = self._tokens
+        fits = admin if case.path.startswith("/v1/apps") else secret
+        token = random_.choice((admin, secret)) if random_.random() < 0.2 else fits
+        return {
+            "base_url": self._url,
+            "headers": {"Authorization": f"Bearer {token}"},
+            "session": self._session,
+            "timeout": SLOWEST,
+            "allow_redirects": False,
+        }
+
+    def judge(self, case: Any, answer: Any) -> None:
         self.statuses[answer.status_code] += 1
         kind = answer.headers.get("content-type", [""])[0]
         if answer.status_code >= 500:
@@ -90,35 +134,39 @@ class Fuzzer:
 
 def _destructive(case: Any) -> bool:
     """Deleting what the other cases need would only make them shallow."""
-    return bool(case.method.upper() == "DELETE" and re.search(r"/v1/apps/\{app\}$|keys/", case.path))
+    return bool(case.method.upper() == "DELETE" and re.search(r"/v1/apps/\{app\}$|keys/|destinations/", case.path))
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 200 else 240)
-async def test_no_case_breaks_the_service(database_url: str) -> None:
+async def test_no_case_breaks_the_service(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     async with postbacks("api", database_url, BASES) as process:
         known, keys = await _prepare(process.url)
         schema = schemathesis.openapi.from_url(f"{process.url}/openapi.json")
         operations = [found.ok() for found in schema.get_all_operations()]
         assert len(operations) >= 30
         memory = psutil.Process(process.pid)
-        queue = list(operations)
-        fuzzers = [Fuzzer(process.url, known, [ADMIN, keys["secret_key"], keys["secret_key"]]) for _ in range(WORKERS)]
+        fuzzer = Fuzzer(process.url, known, (ADMIN, keys["secret_key"]))
 
-        def work(fuzzer: Fuzzer, examples: int, operations: list[Any]) -> None:
-            while operations:
-                fuzzer.run(operations.pop(), examples)
+        def work(examples: int) -> None:
+            for operation in operations:
+                fuzzer.run(operation, examples)
 
-        await asyncio.gather(*(asyncio.to_thread(work, fuzzer, 5, queue) for fuzzer in fuzzers))
+        await asyncio.to_thread(work, 5)
         before = memory.memory_info().rss
-        queue += operations
-        await asyncio.gather(*(asyncio.to_thread(work, fuzzer, EXAMPLES, queue) for fuzzer in fuzzers))
+        await asyncio.to_thread(work, EXAMPLES)
+        await asyncio.to_thread(fuzzer.walk, schema, WALKS)
         growth = memory.memory_info().rss - before
-        statuses: Counter[int] = sum((fuzzer.statuses for fuzzer in fuzzers), Counter())
-        wrong = [line for fuzzer in fuzzers for line in fuzzer.wrong]
-        assert not wrong, "\n".join(wrong[:10])
-        assert sum(statuses.values()) >= EXAMPLES * len(operations) * 0.5
-        assert sum(n for status, n in statuses.items() if status < 300) > 100, statuses
-        assert growth < GROWTH, f"{growth / 1e6:.0f} MB"
+    cases = fuzzer.statuses.total()
+    with capsys.disabled():
+        print(
+            f"\nfuzzed: {cases} cases over {len(operations)} operations, {fuzzer.walked} of them in {WALKS} walks; "
+            f"answers {dict(sorted(fuzzer.statuses.items()))}; memory {growth / 1e6:+.0f} MB"
+        )
+    assert not fuzzer.wrong, "\n".join(fuzzer.wrong[:10])
+    assert cases >= AT_LEAST * EXAMPLES / 175
+    assert fuzzer.walked >= 2 * WALKS, "walks that lead somewhere"
+    assert sum(n for status, n in fuzzer.statuses.items() if status < 300) > 500, fuzzer.statuses
+    assert growth < GROWTH, f"{growth / 1e6:.0f} MB"
 
 
 async def _prepare(url: str) -> tuple[dict[str, list[str]], dict[str, str]]:
