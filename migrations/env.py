@@ -9,6 +9,7 @@ from sqlalchemy import pool
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from postbacks.store.migrating import LOCK_SECONDS
 from postbacks.store.schema import PARTITIONED, metadata
 
 _PARTITION = re.compile(rf"^({'|'.join(PARTITIONED)})_\d{{8}}")
@@ -22,6 +23,7 @@ def run(connection: Connection) -> None:
     # Two processes that start at the same time must not both migrate.
     connection.exec_driver_sql("SELECT pg_advisory_lock(1886548833)")
     try:
+        connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
         context.configure(connection=connection, target_metadata=metadata, include_name=include_name)
         with context.begin_transaction():
             context.run_migrations()

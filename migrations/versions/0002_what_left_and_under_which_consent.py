@@ -22,3 +22,8 @@ def upgrade() -> None:
         "attempts",
         sa.Column("shared", sa.Text(), nullable=True, comment="What left beside the click ID, comma-separated."),
     )
+
+
+def downgrade() -> None:
+    op.drop_column("attempts", "shared")
+    op.drop_column("attempts", "consent")

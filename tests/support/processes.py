@@ -31,6 +31,7 @@ from tests.support.service import ADMIN, CLICKS, KEY, eventually
 FULL = os.environ.get("POSTBACKS_CHAOS") == "full"
 """`make chaos`: the counts that the guarantees are stated with. Without it, what fits into `make test`."""
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).with_name("postbacks")
 DEDUPLICATING = ("meta", "tiktok", "reddit")
 """Platforms that drop a repeat of a key for certain (sheets meta 6, tiktok 6, reddit 6)."""
@@ -58,6 +59,7 @@ class Process:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
+    command: Sequence[str] = (str(COMMAND),)
     popen: subprocess.Popen[bytes] = field(init=False)
     log: Path = field(init=False)
 
@@ -65,7 +67,7 @@ class Process:
         self.log = Path(tempfile.mkstemp(prefix=f"{self.arguments[0]}-", suffix=".log", dir=self.directory)[1])
         with self.log.open("wb") as output:
             self.popen = subprocess.Popen(
-                [str(COMMAND), *self.arguments],
+                [*self.command, *self.arguments],
                 env=dict(self.environment),
                 cwd=self.directory,
                 stdout=output,
@@ -162,6 +164,7 @@ class Fleet:
     processes: list[Process] = field(default_factory=list)
     secret_key: str = ""
     clients: list[httpx.AsyncClient] = field(default_factory=list)
+    command: Sequence[str] = (str(COMMAND),)
 
     @property
     def url(self) -> str:
@@ -170,7 +173,7 @@ class Fleet:
     def spawn(self, *arguments: str, **settings: Any) -> Process:
         """Starts a process and does not wait for it. `settings` without the prefix: `LEASE_SECONDS=2`."""
         extra = {f"POSTBACKS_{name}": str(value) for name, value in settings.items()}
-        process = Process(arguments, {**self.environment, **extra}, self.directory)
+        process = Process(arguments, {**self.environment, **extra}, self.directory, self.command)
         self.processes.append(process)
         return process
 
@@ -242,10 +245,11 @@ def batch(prefix: str, start: int, count: int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def fleet(database_url: str, *platforms: str, api: bool = True, **settings: Any) -> AsyncIterator[Fleet]:
-    """A sandbox process and (unless told otherwise) an API process with the app `game` and its destinations.
+async def fleet(database_url: str, *platforms: str, clock: Path | None = None, **settings: Any) -> AsyncIterator[Fleet]:
+    """A sandbox process and an API process with the app `game` and its destinations.
 
-    Short retries and a lease of 2 seconds, so that a takeover does not take a minute.
+    Short retries and a lease of 2 seconds, so that a takeover does not take a minute. `clock`: a file with the seconds
+    by which the clocks of all processes but the sandbox's are wrong.
     """
     directory = Path(tempfile.mkdtemp(prefix="postbacks-fleet-"))
     port = free_port()
@@ -269,12 +273,14 @@ async def fleet(database_url: str, *platforms: str, api: bool = True, **settings
         one = Fleet(database_url, directory, Sandbox(url, control), environment, free_port(), pool)
         try:
             await one.spawn("sandbox", "--port", str(port)).ready("listen on")
-            if api:
-                await one.api()
-                game = await one.create_app()
-                one.secret_key = game.headers["authorization"].removeprefix("Bearer ")
-                for platform in platforms:
-                    await one.destination(platform)
+            if clock is not None:
+                one.environment["PYTHONPATH"] = str(ROOT)
+                one.command = (sys.executable, "-m", "tests.support.shifted", str(clock))
+            await one.api()
+            game = await one.create_app()
+            one.secret_key = game.headers["authorization"].removeprefix("Bearer ")
+            for platform in platforms:
+                await one.destination(platform)
             yield one
         finally:
             for process in one.processes:

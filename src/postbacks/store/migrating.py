@@ -13,6 +13,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from postbacks.errors import SettingError
 from postbacks.store import partitions
@@ -21,8 +22,19 @@ from postbacks.store.schema import metadata
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout (or the image's directory) that holds `alembic.ini` and `migrations/`."""
 
+LOCK_SECONDS = 2
+"""How long a migration waits for a table."""
+
+LOCK_PATIENCE = 300.0
+"""Seconds after which it gives up: a query that holds a table for so long should be looked at by a person."""
+
 DISTRIBUTED_FIRST = ("apps",)
 """The table that the others are co-located with."""
+
+
+def _locked_out(error: BaseException) -> bool:
+    """Whether a migration was refused a table that somebody else works with."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("55P03", "40P01")
 
 
 def config(url: str) -> Config:
@@ -50,7 +62,7 @@ async def migrate(url: str) -> None:
     """
     connection = await connect(url)
     try:
-        await asyncio.to_thread(command.upgrade, config(url), "head")
+        await asyncio.to_thread(upgrade, config(url))
     except (DBAPIError, CommandError) as error:
         await connection.close()
         cause = error.orig or error if isinstance(error, DBAPIError) else error
@@ -73,6 +85,21 @@ async def connect(url: str) -> asyncpg.Connection:
 def _words(error: BaseException) -> str:
     """What an error says, on one line."""
     return str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+
+
+@retry(
+    retry=retry_if_exception(_locked_out),
+    stop=stop_after_delay(LOCK_PATIENCE),
+    wait=wait_random(0.5, 1.5),
+    reraise=True,
+)
+def upgrade(settings: Config) -> None:
+    """Runs what is missing, in one transaction.
+
+    Whoever waits for a table in a migration makes everybody else wait behind him. So he waits `LOCK_SECONDS` at most
+    and begins anew: the service goes on while it is being upgraded.
+    """
+    command.upgrade(settings, "head")
 
 
 async def current(connection: asyncpg.Connection) -> str | None:
