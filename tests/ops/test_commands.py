@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 
+from postbacks.store.embedded import embedded_database, ensure_database
 from tests.support.processes import COMMAND, Process
 from tests.support.service import ADMIN
 
@@ -125,3 +127,28 @@ async def test_a_port_that_the_system_chose_stands_in_what_is_printed_and_doctor
     finally:
         if process.running:
             process.kill()
+
+
+async def test_api_and_dispatcher_share_the_embedded_database_from_its_first_moment(tmp_path: Path) -> None:
+    both = [Process((name,), environment(tmp_path, PORT="0"), tmp_path) for name in ("api", "dispatch")]
+    api, dispatcher = both
+    try:
+        await api.ready("Postbacks listens")
+        await dispatcher.ready("The dispatcher runs.")
+        lock = tmp_path / "data/postgres/postmaster.pid"
+        assert lock.exists()
+        dispatcher.kill()
+        assert await api.terminate() == 0
+        assert not lock.exists(), "the last one to leave stops it, also after one that was killed"
+    finally:
+        for process in both:
+            if process.running:
+                process.kill()
+
+
+async def test_several_may_create_the_database_at_once(tmp_path: Path) -> None:
+    with embedded_database(tmp_path) as url:
+        await asyncio.gather(*(ensure_database(url) for _ in range(8)))
+        connection = await asyncpg.connect(url)
+        assert await connection.fetchval("SELECT current_database()") == "postbacks"
+        await connection.close()

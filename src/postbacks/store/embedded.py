@@ -60,6 +60,9 @@ def embedded_database(data_dir: Path) -> Iterator[str]:
     finally:
         leaving.set()
         watch.join()
+        # One that was killed would count as a user for ever, and nobody be the last who stops the server.
+        with server._lock:
+            _forget_dead_users(directory)
         server.cleanup()
 
 
@@ -92,8 +95,8 @@ async def ensure_database(url: str) -> None:
     try:
         if not await maintenance.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
             await maintenance.execute(f"CREATE DATABASE {DATABASE}")
-    except asyncpg.DuplicateDatabaseError:
-        pass  # another of our processes was faster
+    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+        pass  # another of our processes was faster, by a little or by a hair
     finally:
         await maintenance.close()
 
@@ -104,6 +107,10 @@ def _clean_up(directory: Path) -> None:
     for stale in [lock, *(file for folder in sockets for file in folder.glob(".s.PGSQL.*.lock"))]:
         if stale.exists() and not _is_our_server(_first_number(stale), directory):
             stale.unlink(missing_ok=True)
+    _forget_dead_users(directory)
+
+
+def _forget_dead_users(directory: Path) -> None:
     users = directory / _USERS_OF_SERVER
     if users.exists():
         try:
