@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test check lint types lock audit clean
+.PHONY: help run test chaos check lint types lock audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,8 +12,11 @@ help: ## list the targets
 run: $(VENV)/.run ## start API, dispatcher, simulators and an embedded PostgreSQL on 127.0.0.1:8000
 	$(BIN)/postbacks serve --sandbox
 
-test: $(VENV)/.dev ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.dev ## the whole test suite (PYTEST_ARGS=… for pytest)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+chaos: $(VENV)/.dev ## kills, outages and upgrades at full length, with figures (docs/guarantees.md)
+	POSTBACKS_CHAOS=full $(BIN)/python -m pytest -m chaos -s --durations=40 tests/chaos $(PYTEST_ARGS)
 
 check: lint types ## everything that is read rather than run
 

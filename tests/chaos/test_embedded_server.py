@@ -34,7 +34,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
     )
     try:
         if mounted.returncode:
-            pytest.skip("needs the right to mount a small file system; test_disk_full.py covers the rest")
+            pytest.skip("needs the right to mount a small file system; test_no_room.py goes without")
         yield directory
     finally:
         if not mounted.returncode:
