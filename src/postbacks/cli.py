@@ -256,6 +256,7 @@ async def _sandbox(host: str, port: int) -> None:
     print(f"The simulated platforms listen on {running.url}. Point Postbacks at them with:\n")
     for name, base in api_bases(running.url).items():
         print(f"export POSTBACKS_{name}={base}")
+    print("export POSTBACKS_WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8  # for webhooks to the sink")
     print(f"\nWhat they received and their switches: {running.url}/_sandbox/", flush=True)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
