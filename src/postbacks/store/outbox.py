@@ -220,26 +220,32 @@ async def release(connection: Connection, app: str, lease: UUID, identifiers: Se
 
 
 async def end(connection: Connection, app: str, platform: str, lease: UUID, rows: Sequence[Ended]) -> set[UUID]:
-    """Moves deliveries that ended into the history, if the lease is still ours. Returns those that it was ours for."""
-    if not rows:
-        return set()
-    moved = await connection.fetch(
-        "WITH mine AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY($2::uuid[]) AND o.lease = $3 "
-        "RETURNING o.id, o.destination, o.click, o.created_at) "
-        "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, "
-        "created_at, updated_at, delivered_at) SELECT $1, mine.id, mine.destination, $4, ends.status, ends.reason, "
-        "ends.attempts, mine.click, mine.created_at, now(), CASE WHEN ends.status = 'delivered' THEN now() END "
-        "FROM mine JOIN unnest($2::uuid[], $5::text[], $6::text[], $7::int2[]) AS ends(id, status, reason, attempts) "
-        "ON ends.id = mine.id RETURNING id",
-        app,
-        [row.id for row in rows],
-        lease,
-        platform,
-        [row.status for row in rows],
-        [row.reason for row in rows],
-        [row.attempts for row in rows],
-    )
-    return {row["id"] for row in moved}
+    """Moves deliveries that ended into the history, if the lease is still ours. Returns those that it was ours for.
+
+    One statement for each way to end: of a thousand deliveries nearly all end alike, and a statement that takes the
+    way as one value is cheaper, here and in the server, than one that joins a list of them.
+    """
+    alike: dict[tuple[str, str | None, int], list[UUID]] = {}
+    for row in rows:
+        alike.setdefault((row.status, row.reason, row.attempts), []).append(row.id)
+    moved: set[UUID] = set()
+    for (status, reason, attempts), identifiers in alike.items():
+        found = await connection.fetch(
+            "WITH mine AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY($2::uuid[]) AND o.lease = $3 "
+            "RETURNING o.id, o.destination, o.click, o.created_at) "
+            "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
+            "updated_at, delivered_at) SELECT $1, id, destination, $4, $5::text, $6, $7, click, created_at, now(), "
+            "CASE WHEN $5::text = 'delivered' THEN now() END FROM mine RETURNING id",
+            app,
+            identifiers,
+            lease,
+            platform,
+            status,
+            reason,
+            attempts,
+        )
+        moved.update([one["id"] for one in found])
+    return moved
 
 
 async def postpone(
