@@ -175,3 +175,11 @@ async def test_a_known_click_id_is_never_overwritten(running: Service) -> None:
     again = await running.click(click_ids={"fbclid": "mine"}, visitor_id="second", url="https://evil.example/b")
     assert again["visitor_id"] == "first"
     assert await rows(running, "SELECT row_to_json(c)::text AS c FROM clicks c") == before
+
+
+async def test_behind_a_tls_proxy_the_session_is_secure(database_url: str, sandbox: Running) -> None:
+    async with service.running(database_url, sandbox, dispatch=False, **PROXY) as one, one.client(None) as browser:
+        for scheme, secure in (("https", True), ("http", False)):
+            form = await browser.get("/sign-in", headers={"X-Forwarded-Proto": scheme})
+            assert ("Secure" in form.headers["set-cookie"]) is secure
+            browser.cookies.clear()
