@@ -37,7 +37,7 @@ def client_scheme(request: Request, trusted: Sequence[IPv4Network | IPv6Network]
         told = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
         if told in ("http", "https"):
             return told
-    return request.url.scheme
+    return str(request.scope["scheme"])
 
 
 def _trusted(address: Address, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
