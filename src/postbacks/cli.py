@@ -127,8 +127,17 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of each timed run.")] = 10.0,
     runs: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 3,
     only: Annotated[str, typer.Option(help="Comma-separated sections; default all.")] = "",
+    grow: Annotated[
+        int, typer.Option(min=0, help="Instead: a table for 10 k, 100 k, … up to so many queued and finished rows.")
+    ] = 0,
+    plot: Annotated[Path | None, typer.Option(help="With --grow: where to write the chart (SVG).")] = None,
 ) -> None:
     """Measures throughput on a fresh embedded database, each figure beside its ceiling; prints JSON."""
+    if grow:
+        picture = _run(_grow(grow, seconds))
+        if plot is not None:
+            plot.write_text(picture)
+        return
     sections = [name.strip() for name in only.split(",") if name.strip()]
     _run(_bench(backlog, history, seconds, runs, sections))
 
@@ -324,6 +333,16 @@ async def _bench(backlog: int, history: int, seconds: float, runs: int, sections
         progress=lambda name: print(f"{name} …", file=sys.stderr, flush=True),
     )
     print(orjson.dumps(results, option=orjson.OPT_INDENT_2).decode())
+
+
+async def _grow(largest: int, seconds: float) -> str:
+    from postbacks.bench import growing  # noqa: PLC0415
+
+    rows = await growing.grow(largest, seconds, lambda words: print(f"{words} …", file=sys.stderr, flush=True))
+    if not rows:
+        raise SettingError(f"--grow: the smallest size is {growing.SIZES[0]}.")
+    print(growing.table(rows))
+    return growing.picture(rows)
 
 
 async def _rotate(settings: Settings) -> None:

@@ -75,7 +75,7 @@ async def drained(stage: Stage, backlog: int, *, without: str = "", ignoring: st
         if sum(seen.get(name, 0) - before.get(name, 0) for name in names) >= wanted:
             break
         await asyncio.sleep(POLL)
-    await _nothing_queued(stage, names)
+    await nothing_queued(stage, names)
     return wanted / (time.time() - started)
 
 
@@ -88,7 +88,7 @@ async def _queued(stage: Stage, names: Sequence[str] = PLATFORMS) -> int:
     return count
 
 
-async def _nothing_queued(stage: Stage, names: Sequence[str] = PLATFORMS) -> None:
+async def nothing_queued(stage: Stage, names: Sequence[str] = PLATFORMS) -> None:
     while True:
         if not await _queued(stage, names):
             return
@@ -104,7 +104,7 @@ async def mixed(stage: Stage, seconds: float, ingest_rate: float) -> dict[str, A
         )
         left = await _queued(stage)
         started = time.monotonic()
-        await _nothing_queued(stage)
+        await nothing_queued(stage)
         after = time.monotonic() - started
     return {
         "offered": round(ingest_rate / 2, 1),
@@ -169,14 +169,7 @@ async def snapshot(stage: Stage, seconds: float, rate: float) -> dict[str, Any]:
         async with stage.dispatcher():
             if name == "held":
                 holder = await _snapshot(stage)
-            started, sent = time.monotonic(), 0
-            while (elapsed := time.monotonic() - started) < seconds:
-                due = int(elapsed * rate) - sent
-                if due > 0:
-                    await stage.seeder.backlog(due)
-                    await stage.seeder.wake()
-                    sent += due
-                await asyncio.sleep(0.05)
+            sent, elapsed = await offer(stage, seconds, rate)
             left = await stage.connection.fetchval("SELECT count(*) FROM outbox WHERE status = 'queued'")
             dead = await stage.connection.fetchval(
                 "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'outbox'"
@@ -195,6 +188,19 @@ async def snapshot(stage: Stage, seconds: float, rate: float) -> dict[str, Any]:
         "ratio": round(results["held"]["done"] / results["without"]["done"], 3),
         "goal": {"ratio": 0.8, "p99_wait_s": 1.0},
     }
+
+
+async def offer(stage: Stage, seconds: float, rate: float) -> tuple[int, float]:
+    """Queues deliveries at a steady rate. Returns how many, and after how many seconds it ended."""
+    started, sent = time.monotonic(), 0
+    while (elapsed := time.monotonic() - started) < seconds:
+        due = int(elapsed * rate) - sent
+        if due > 0:
+            await stage.seeder.backlog(due)
+            await stage.seeder.wake()
+            sent += due
+        await asyncio.sleep(0.05)
+    return sent, elapsed
 
 
 async def _snapshot(stage: Stage) -> Any:
@@ -221,16 +227,15 @@ async def memory(stage: Stage, queued: int, seconds: float) -> dict[str, Any]:
 
 
 async def slow_platform(stage: Stage, backlog: int, runs: int) -> dict[str, Any]:
-    """What the four others lose when Meta takes 2 seconds for each answer."""
+    """What the four others lose when Meta takes 2 seconds for each answer instead of answering at once."""
     pairs = []
     for _ in range(runs):
-        await stage.seeder.empty()
-        async with stage.dispatcher():
-            alone = await drained(stage, backlog, without="meta")
-        await stage.seeder.empty()
-        await stage.slow("meta", 2.0)
-        async with stage.dispatcher():
-            beside = await drained(stage, backlog, ignoring="meta")
+        rates = []
+        for seconds in (0.0, 2.0):
+            await stage.seeder.empty()
+            await stage.slow("meta", seconds)
+            async with stage.dispatcher():
+                rates.append(await drained(stage, backlog, ignoring="meta"))
         await stage.slow("meta", 0.0)
-        pairs.append(Pair(beside, alone))
+        pairs.append(Pair(rates[1], rates[0]))
     return summary(pairs, "deliveries/s of the others", 0.95)

@@ -59,8 +59,8 @@ def _measure(
         "dispatch_with_history": lambda: measuring.dispatch_backlog(one, backlog, runs, history=history),
         "mixed": lambda: measuring.mixed(one, seconds * 2, ingest_rate),
         "idle_latency": lambda: measuring.idle_latency(one),
-        "snapshot": lambda: measuring.snapshot(one, seconds * 4, SNAPSHOT_RATE),
-        "memory": lambda: measuring.memory(one, max(backlog, history), seconds * 2),
+        "snapshot": lambda: measuring.snapshot(one, seconds * 12, SNAPSHOT_RATE),
+        "memory": lambda: measuring.memory(one, max(backlog, min(history, 1_000_000)), seconds * 2),
         "slow_platform": lambda: measuring.slow_platform(one, backlog, runs),
     }
     return work[name]
