@@ -308,7 +308,10 @@ def test_of_several_clicks_of_a_platform_the_newest_is_taken() -> None:
 def test_of_two_click_ids_of_a_platform_at_one_moment_the_preferred_kind_is_taken(turned: bool) -> None:
     both = [Candidate(click(1, type="gbraid"), Method.CLICK_ID), Candidate(click(2, type="gclid"), Method.CLICK_ID)]
 
-    assert taken(match(*(reversed(both) if turned else both))) == {"google": 2}
+    decision = match(*(reversed(both) if turned else both))
+
+    assert taken(decision) == {"google": 2}
+    assert why(decision)[1] == (False, "the gclid of the same moment decides")
 
 
 def test_a_click_without_consent_to_postbacks_is_matched_but_not_taken() -> None:

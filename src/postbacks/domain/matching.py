@@ -207,8 +207,9 @@ def _take(
     for candidate in newest_first:
         click = candidate.click
         platform = platform_of.get(click.type, click.type)
-        if platform in clicks or platform in refused:
-            considered.append(Considered(click, method, False, f"a later click of {platform} decides"))
+        decides = clicks.get(platform) or refused.get(platform)
+        if decides is not None:
+            considered.append(Considered(click, method, False, _why_another(click, decides, platform)))
         elif rules.send_to is SendTo.LAST_CLICK and (clicks or refused):
             considered.append(Considered(click, method, False, "only the last click is sent (send_to)"))
         else:
@@ -226,6 +227,12 @@ def _take(
     if len(considered) > 1:
         considered.sort(key=lambda one: not one.taken)
     return Decision(method, confidence, clicks, refused, tuple(considered[:CONSIDERED_LIMIT]))
+
+
+def _why_another(click: Click, decides: Click, platform: str) -> str:
+    if click.clicked_at < decides.clicked_at:
+        return f"a later click of {platform} decides"
+    return f"the {decides.type} of the same moment decides"
 
 
 def _why(candidate: Candidate) -> str:
