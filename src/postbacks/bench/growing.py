@@ -47,7 +47,8 @@ async def _steady(stage: Stage, seconds: float) -> tuple[float, float]:
     await nothing_queued(stage)
     row = await stage.connection.fetchrow(
         "SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP "
-        "(ORDER BY extract(epoch FROM a.started_at - d.created_at)) AS waits FROM deliveries d JOIN attempts a ON a.app_id = d.app_id AND a.delivery = d.id AND a.number = 1 "
+        "(ORDER BY extract(epoch FROM a.started_at - d.created_at)) AS waits "
+        "FROM deliveries d JOIN attempts a ON a.app_id = d.app_id AND a.delivery = d.id AND a.number = 1 "
         "WHERE d.app_id = $1 AND d.id >= $2 AND a.delivery >= $2 AND d.created_at >= $3",
         APP,
         ids.floor(moment),

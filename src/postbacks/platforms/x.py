@@ -105,9 +105,8 @@ class X(Adapter[XCredentials, XOptions]):
     counts_repeats = True
     click_id_types = ("twclid",)
     api_bases: ClassVar[Mapping[str, str]] = {"X_API_BASE": "https://ads-api.x.com"}
-    max_batch = 100
-    """X takes 500, but its errors name no conversion and a lost answer leaves all of a request in doubt: the sheet
-    advises 50 to 100 (sheet x, 7)."""
+    max_batch = 500
+    """X's maximum (sheet x, 7). Its errors name no conversion: what is bad is found by halving."""
     credentials_model = XCredentials
     options_model = XOptions
     mapping_model = XEvent
