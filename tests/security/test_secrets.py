@@ -224,7 +224,11 @@ async def test_the_run_did_what_could_leak(run: Run) -> None:
     meta = run.sandbox.simulators["meta"].received()
     assert any(one["raw"]["user_data"].get("client_ip_address") in ADDRESSES for one in meta), "the address was sent"
     assert run.sandbox.simulators["sink"].received(), "the webhook was called"
-    assert run.output.count('"request.failed"') >= 2, "bugs were logged"
+    failed = [json.loads(line) for line in run.output.splitlines() if '"request.failed"' in line]
+    assert [(one["method"], one["route"]) for one in failed] == [
+        ("POST", "/v1/events"),
+        ("GET", "/v1/users/{user_id:path}"),
+    ], "bugs were logged, with the route and without what stood in the path"
     assert '"exception"' in run.output and "asyncpg" in run.output, "with where they happened"
     assert "destination.held" in run.output
     assert '"attempt_log":[{' in "".join(run.answers)

@@ -88,7 +88,14 @@ async def _outage(_: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    # The route, not the path: that one may hold a player's name. The traceback goes to the log, never to the caller.
-    route = getattr(request.scope.get("route"), "path", "")
-    log.error("request.failed", method=request.method, route=route, exc_info=error)
+    # The traceback goes to the log, never to the caller.
+    log.error("request.failed", method=request.method, route=_route(request), exc_info=error)
     return problem_response(Problem("Something went wrong here; the log says what.").document())
+
+
+def _route(request: Request) -> str:
+    """The route, not the path: that one may hold a player's name. A shortcut has none, and its path no parameters."""
+    found = getattr(request.scope.get("route"), "path", None)
+    if found is None:
+        found = request.url.path if request.url.path in request.app.openapi()["paths"] else ""
+    return str(found)
