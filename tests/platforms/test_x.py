@@ -176,11 +176,11 @@ def test_the_age_limit_is_a_setting() -> None:
     assert build(click(occurred_at=NOW - timedelta(days=14)), max_age_days=14).unsendable
 
 
-def test_a_request_holds_100() -> None:
-    """X takes 500, but names no faulty conversion and may count a repeat twice (sheet x, 7)."""
-    built = build(*[click() for _ in range(101)])
+def test_a_request_holds_500() -> None:
+    """X's maximum (sheet x, 7)."""
+    built = build(*[click() for _ in range(501)])
 
-    assert [len(prepared.positions) for prepared in built.prepared] == [100, 1]
+    assert [len(prepared.positions) for prepared in built.prepared] == [500, 1]
 
 
 @settings(max_examples=60, deadline=None)
