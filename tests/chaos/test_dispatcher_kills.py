@@ -101,7 +101,7 @@ async def test_killed_while_settling(one: Fleet) -> None:
     await _post(one, 50)
     async with locked(one.database_url, "attempts", "SHARE"):
         victim = await one.dispatcher()
-        await _blocked(one, "INSERT INTO attempts")
+        await _blocked(one, "attempts")
         victim.kill()
     await eventually(lambda: one.value("SELECT count(*) FROM outbox"), lambda open_: open_ == 50)
     assert await one.ended() == 0

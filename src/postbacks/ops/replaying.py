@@ -40,7 +40,7 @@ async def retry_one(service: Ops, app: App, row: DeliveryRow) -> None:
                     "The delivery cannot be sent any more: its event or destination is gone, consent is missing, "
                     "or it is too old."
                 )
-            await _reopen(connection, app, [row], sendable, service.clock())
+            await _reopen(connection, app, [row], sendable)
     service.wake()
 
 
@@ -63,7 +63,7 @@ async def replay(service: Ops, app: App, wanted: Filter, *, dry_run: bool, limit
             sendable = await _sendable(connection, app, ended, now)
             if not dry_run:
                 requeued += len(await outbox.hurry(connection, app.name, open_ids)) if open_ids else 0
-                requeued += await _reopen(connection, app, ended, sendable, now)
+                requeued += await _reopen(connection, app, ended, sendable)
             wanted = replace(wanted, before=min(row.id for row in rows))
     if requeued:
         service.wake()
@@ -92,12 +92,10 @@ async def _sendable(
     return found
 
 
-async def _reopen(
-    connection: Connection, app: App, rows: Sequence[DeliveryRow], sendable: dict[UUID, datetime], now: datetime
-) -> int:
+async def _reopen(connection: Connection, app: App, rows: Sequence[DeliveryRow], sendable: dict[UUID, datetime]) -> int:
     if not sendable:
         return 0
-    moved = set(await outbox.reopen(connection, app.name, [(one, deadline, now) for one, deadline in sendable.items()]))
+    moved = set(await outbox.reopen(connection, app.name, list(sendable.items())))
     counts: Counter[Count] = Counter()
     for row in rows:
         if row.id in moved and row.updated_at is not None:

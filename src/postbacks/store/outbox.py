@@ -363,19 +363,18 @@ async def cancel(
     return len(moved)
 
 
-async def reopen(connection: Connection, app: str, rows: Sequence[tuple[UUID, datetime, datetime]]) -> list[UUID]:
-    """Takes ended deliveries back into the outbox, due at once: (id, deadline, now). Returns those that had ended."""
+async def reopen(connection: Connection, app: str, rows: Sequence[tuple[UUID, datetime]]) -> list[UUID]:
+    """Takes ended deliveries back into the outbox, due at once: (id, deadline). Returns those that had ended."""
     moved = await connection.fetch(
-        "WITH v AS (SELECT * FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[]) AS v(id, deadline, due)), "
-        "mine AS (DELETE FROM deliveries d USING v WHERE d.app_id = $1 AND d.id = v.id AND d.id BETWEEN $5 AND $6 "
+        "WITH v AS (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]) AS v(id, deadline)), "
+        "mine AS (DELETE FROM deliveries d USING v WHERE d.app_id = $1 AND d.id = v.id AND d.id BETWEEN $4 AND $5 "
         "RETURNING d.id, d.destination, d.click, d.created_at, d.attempts) "
         "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, attempts, status) "
-        "SELECT $1, mine.id, mine.destination, v.due, v.deadline, mine.created_at, mine.click, mine.attempts, 'queued' "
+        "SELECT $1, mine.id, mine.destination, now(), v.deadline, mine.created_at, mine.click, mine.attempts, 'queued' "
         "FROM mine JOIN v ON v.id = mine.id RETURNING id",
         app,
         [row[0] for row in rows],
         [row[1] for row in rows],
-        [row[2] for row in rows],
         min(row[0] for row in rows),
         max(row[0] for row in rows),
     )
