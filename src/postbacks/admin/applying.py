@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from postbacks.admin.apps import add_keys, app_settings
 from postbacks.admin.destinations import store_destination
-from postbacks.admin.schemas import MASK, AppIn, shown_options, validate_destination
+from postbacks.admin.schemas import MASK, NAME_PATTERN, AppIn, is_name, shown_options, validate_destination
 from postbacks.admin.service import Admin
 from postbacks.errors import FieldError, FileError, Invalid
 from postbacks.ingest.fields import field_errors
@@ -42,7 +43,15 @@ def read_file(text: str, environment: Mapping[str, str] | None = None) -> list[d
     for index, app in enumerate(apps):
         if not isinstance(app, dict):
             raise FileError(f"apps[{index}] must be a mapping.")
+    _no_repeat("app", [app.get("name") for app in apps])
     return list(apps)
+
+
+def _no_repeat(what: str, names: Iterable[Any]) -> None:
+    """Of two entries under one name the later would undo the earlier, each time anew."""
+    for name, count in Counter(map(str, names)).items():
+        if count > 1:
+            raise FileError(f"{what} {name!r} stands in the file {count} times.")
 
 
 def _expand(value: Any, environment: Mapping[str, str], missing: set[str]) -> Any:
@@ -77,13 +86,21 @@ async def apply_file(service: Admin, text: str, *, dry_run: bool) -> list[str]:
 
 
 async def _apply_app(service: Admin, connection: Connection, body: dict[str, Any], *, dry_run: bool) -> list[str]:
-    destinations = body.get("destinations", [])
+    destinations = body.get("destinations") or []
     try:
-        given = AppIn.model_validate({key: value for key, value in body.items() if key != "destinations"})
+        given = AppIn.model_validate(
+            {key: value for key, value in body.items() if key != "destinations" and value is not None}
+        )
     except ValidationError as error:
         raise _file_error(f"app {body.get('name')!r}", field_errors(error)) from None
     if not isinstance(destinations, list) or not all(isinstance(one, dict) and "name" in one for one in destinations):
         raise FileError(f"app {given.name!r}: `destinations` must be a list of mappings, each with a `name`.")
+    _no_repeat(f"app {given.name!r}: destination", [one["name"] for one in destinations])
+    for one in destinations:
+        if not is_name(str(one["name"])):
+            raise FileError(
+                f"app {given.name!r}: destination {str(one['name'])!r}: the name must match {NAME_PATTERN}."
+            )
     lines = await _apply_settings(service, connection, given, dry_run=dry_run)
     there = {row.name: row for row in await configuration.destinations(connection, given.name)}
     for destination in destinations:

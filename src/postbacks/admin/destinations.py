@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,7 +9,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from postbacks.admin.previewing import preview
-from postbacks.admin.schemas import MASK, DestinationIn, shown_options, validate_destination
+from postbacks.admin.schemas import (
+    MASK,
+    NAME_PATTERN,
+    DestinationIn,
+    is_name,
+    shown_options,
+    validate_destination,
+)
 from postbacks.admin.service import Admin, admin_of
 from postbacks.domain.ids import MAX_SLOTS
 from postbacks.errors import FieldError, Invalid, NotFound
@@ -26,8 +32,6 @@ from postbacks.web.bodies import read_object
 router = APIRouter(prefix="/v1/apps/{app}/destinations", tags=["Destinations"])
 AdminService = Annotated[Admin, Depends(admin_of)]
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-
 
 @router.put(
     "/{name}",
@@ -41,10 +45,8 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 )
 async def put_destination(app: str, name: str, request: Request, service: AdminService) -> Response:
     """A credential that reads `***` stays as it was. New settings release a hold."""
-    if not _NAME.match(name):
-        raise Invalid(
-            "The name is not valid.", errors=[FieldError("name", "must match [A-Za-z0-9][A-Za-z0-9_.-]{0,63}")]
-        )
+    if not is_name(name):
+        raise Invalid("The name is not valid.", errors=[FieldError("name", f"must match {NAME_PATTERN}")])
     body = await read_object(request)
     service.app(app)
     async with service.database.transaction() as connection:

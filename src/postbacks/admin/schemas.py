@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,18 @@ from postbacks.outbound.masking import PUBLIC_HEADERS, option_secrets
 from postbacks.platforms.base import Adapter
 from postbacks.platforms.registry import ADAPTERS
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""Of apps and destinations: they stand in paths."""
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$")]
 EventKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_.:-]{1,64}|\*)$")]
 
 MASK = "***"
 """Stands for a secret in every answer; in a request it stands for "as it was"."""
+
+
+def is_name(name: str) -> bool:
+    """Whether an app or a destination may be called so."""
+    return re.fullmatch(NAME_PATTERN, name) is not None
 
 
 class Strict(BaseModel):
@@ -80,10 +88,16 @@ def validate_destination(
         return field_errors(error)
     adapter = ADAPTERS[given.platform]
     errors: list[FieldError] = []
+    known_credentials = known_credentials or {}
     credentials = {
-        name: (known_credentials or {}).get(name) if value == MASK else value
-        for name, value in given.credentials.items()
+        name: known_credentials.get(name) if value == MASK else value for name, value in given.credentials.items()
     }
+    unknown = [name for name, value in given.credentials.items() if value == MASK and name not in known_credentials]
+    if unknown:
+        return [
+            FieldError(f"credentials.{name}", f"reads {MASK}, and nothing is stored that could stay")
+            for name in unknown
+        ]
     credentials_model = _checked(adapter.credentials_model, credentials, "credentials.", errors)
     options = _unmasked(given.options, known_options or {})
     options_model = _checked(adapter.options_model, options, "options.", errors)
