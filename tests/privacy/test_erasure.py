@@ -68,6 +68,9 @@ async def test_nothing_is_left_in_any_table(running: Service, database_url: str)
             "login", user_id=PLAYER, visitor_id="visitor-of-the-erased", event_id=f"late-{number}", ip="203.0.113.44"
         )
         assert (late["status"], late["deliveries"]) == ("suppressed", [])
+    named = {"name": "login", "user_id": PLAYER, "event_id": f"login-of-{PLAYER}"}
+    assert [(await running.game.post("/v1/events", json=named)).json()["duplicate"] for _ in range(2)] == [False, True]
+    assert (await running.game.get(f"/v1/events/login-of-{PLAYER}")).json()["status"] == "suppressed"
     await running.click(user_id=PLAYER, click_ids={"fbclid": "ErasedClick"}, visitor_id="visitor-of-the-erased")
     assert await tables_with(database_url, *TRACES) == []
     assert (await running.game.get("/v1/events/other")).json()["event_id"] == other["event_id"]

@@ -253,12 +253,18 @@ def _as_repeat(outcome: Outcome, first: Outcome) -> Outcome:
     )
 
 
+def _nameless(event: NewEvent) -> str:
+    """The `event_id`, unless the game has put the player into it; it is found by its key all the same."""
+    named = event.user_id is not None and event.user_id in event.event_id
+    return f"evt_{event.key.hex}" if named else event.event_id
+
+
 def _row(identifier: UUID, event: NewEvent, name: str, recorded: Recorded, *, erased: bool) -> EventRow:
     """Of an erased player nothing is kept but that an event was refused."""
     kept = not erased
     return EventRow(
         identifier,
-        event.event_id,
+        event.event_id if kept else _nameless(event),
         name,
         event.occurred_at,
         event.user_id if kept else None,
