@@ -42,6 +42,8 @@ class Routed:
 
     route: Route
     not_sent: str | None
+    platforms: tuple[str, ...]
+    """Of the clicks that matched, those that lack consent included."""
 
 
 class Routes:
@@ -63,7 +65,8 @@ class Routes:
                 self._app.destinations.values(),
                 consent_refused=consent_refused,
             )
-            known = self._known[key] = Routed(found, _not_sent_json(found.not_sent))
+            platforms = tuple(sorted({*decision.clicks, *decision.refused}))
+            known = self._known[key] = Routed(found, _not_sent_json(found.not_sent), platforms)
         return known
 
 
@@ -162,14 +165,13 @@ def record(
         status = "matched"
     else:
         status = "waiting" if may_wait else "unmatched"
-    platforms = tuple(sorted({*decision.clicks, *decision.refused}))
     return Recorded(
         status,
-        _match_json(decision, platforms, "erased_user" if erased else None),
+        _match_json(decision, routed.platforms, "erased_user" if erased else None),
         routed.not_sent,
         plan(routed.route, occurred_at, decision.clicks, now).deliveries if routed.route.to else (),
         decision.method.value if decision.method else None,
-        platforms,
+        routed.platforms,
     )
 
 
