@@ -258,6 +258,21 @@ async def test_stats_count_per_destination_status_and_bucket(game: Game) -> None
     assert past["buckets"] == []
 
 
+async def test_cancelled_ones_are_counted_until_they_are_taken_back(game: Game) -> None:
+    delivery = await held(game, event_id="e")
+
+    async def counts() -> dict[str, int]:
+        totals = (await game.game.get("/v1/stats")).json()["totals"]
+        return totals[0]["counts"] if totals else {}
+
+    await game.admin.delete(f"/v1/apps/{game.app}/destinations/meta")
+    assert await counts() == {"cancelled": 1}
+    await game.to("meta")
+    assert (await game.game.post(f"/v1/deliveries/{delivery}/retry")).status_code == 202
+    await game.settled(delivery, "delivered")
+    assert await counts() == {"delivered": 1}
+
+
 async def test_health_needs_no_token(game: Game) -> None:
     stranger = game.client(None)
     assert (await stranger.get("/healthz")).json() == {"status": "ok"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from postbacks.domain.frozen import frozen
+from postbacks.store import stats
 from postbacks.store.database import Connection
 
 WORK = "postbacks_work"
@@ -351,7 +353,7 @@ async def cancel(
         "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
         "updated_at) SELECT $1, mine.id, mine.destination, coalesce(names.platform, ''), 'cancelled', $2, mine.attempts, "
         "mine.click, mine.created_at, now() FROM mine LEFT JOIN names ON names.destination = mine.destination "
-        "RETURNING id",
+        "RETURNING destination, updated_at",
         app,
         reason,
         destination,
@@ -360,6 +362,11 @@ async def cancel(
         list(platforms),
         list(platforms.values()),
     )
+    # By the time that stands with the delivery, from where a replay takes the count back.
+    counts = Counter(
+        stats.Count(stats.minute_of(row["updated_at"]), row["destination"], "cancelled", reason) for row in moved
+    )
+    await stats.add(connection, app, counts)
     return len(moved)
 
 
