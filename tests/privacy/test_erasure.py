@@ -55,6 +55,9 @@ async def test_nothing_is_left_in_any_table(running: Service, database_url: str)
         "attempts",
     }
 
+    export = (await running.game.get(f"/v1/users/{PLAYER}")).json()
+    held = [(one["value"], one["linked_at"] is not None) for one in export["clicks"]]
+    assert held == [("ErasedClick", True), ("ErasedOlder", False)], "the export has what the erasure takes"
     receipt = (await running.game.delete(f"/v1/users/{PLAYER}")).json()
     assert await tables_with(database_url, *TRACES) == []
     assert receipt["removed"]["events"] == 2
@@ -112,10 +115,14 @@ async def test_a_click_shared_with_somebody_else_stays(running: Service) -> None
             json={"click_ids": {"fbclid": "FamilyPc"}, "visitor_id": "family", "user_id": player},
         )
     await running.game.post("/v1/clicks", json={"click_ids": {"fbclid": "FamilyOld"}, "visitor_id": "family"})
+
+    async def exported() -> list[str]:
+        return [one["value"] for one in (await running.game.get("/v1/users/sibling")).json()["clicks"]]
+
+    assert await exported() == ["FamilyPc"], "what may be somebody else's is not shown"
     removed = (await running.game.delete(f"/v1/users/{PLAYER}")).json()["removed"]
     assert removed["clicks"] == 0
-    export = (await running.game.get("/v1/users/sibling")).json()
-    assert [one["value"] for one in export["clicks"]] == ["FamilyPc"]
+    assert await exported() == ["FamilyPc", "FamilyOld"]
 
 
 async def test_an_event_that_is_being_stored_at_that_moment_goes_too(running: Service, database_url: str) -> None:

@@ -24,15 +24,24 @@ async def event_ids(connection: Connection, app: str, user_id: str) -> list[UUID
     return [row["id"] for row in rows]
 
 
+_CLICK = (
+    "c.id, c.type, c.value, c.visitor_id, c.clicked_at, c.url, c.referrer, c.utm, c.user_agent, c.consent_attribution, "
+    "c.consent_postbacks, c.consent_ad_personalization"
+)
+
+
 async def links(connection: Connection, app: str, user_id: str) -> list[Mapping[str, Any]]:
-    """The clicks the player is tied to."""
+    """The clicks the player is tied to, and the others that an erasure would take (`linked_at` is NULL for them)."""
+    tied = await connection.fetch("SELECT click FROM players WHERE app_id = $1 AND user_id = $2", app, user_id)
+    clicks = {row["click"] for row in tied}
+    clicks.update(await _own_clicks(connection, app, user_id, clicks))
     rows: list[Mapping[str, Any]] = await connection.fetch(
-        "SELECT p.click, p.confidence, p.since, p.until, p.linked_at, c.type, c.value, c.visitor_id, c.clicked_at, c.url, "
-        "c.referrer, c.utm, c.user_agent, c.consent_attribution, c.consent_postbacks, c.consent_ad_personalization "
-        "FROM players p LEFT JOIN clicks c ON c.app_id = $1 AND c.id = p.click WHERE p.app_id = $1 AND p.user_id = $2 "
-        "ORDER BY p.linked_at",
+        f"SELECT {_CLICK}, p.confidence, p.linked_at FROM clicks c LEFT JOIN players p ON p.app_id = $1 "
+        "AND p.user_id = $2 AND p.click = c.id WHERE c.app_id = $1 AND c.id = ANY($3::uuid[]) "
+        "ORDER BY p.linked_at, c.clicked_at",
         app,
         user_id,
+        list(clicks),
     )
     return rows
 
@@ -125,27 +134,34 @@ async def remove(
     removed = await connection.fetch(
         "DELETE FROM players WHERE app_id = $1 AND user_id = $2 RETURNING click", app, user_id
     )
-    counts["clicks"] = await _remove_clicks(connection, app, {row["click"] for row in removed})
+    status = await connection.execute(
+        "DELETE FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[])",
+        app,
+        await _own_clicks(connection, app, user_id, {row["click"] for row in removed}),
+    )
+    counts["clicks"] = int(status.rpartition(" ")[2])
     await connection.execute("DELETE FROM installs WHERE app_id = $1 AND user_key = $2", app, user_key)
     return counts
 
 
-async def _remove_clicks(connection: Connection, app: str, own: set[UUID]) -> int:
+async def _own_clicks(connection: Connection, app: str, user_id: str, tied: set[UUID]) -> list[UUID]:
+    """Of the clicks that a player is tied to, and of those of the same visitors, the ones that are nobody else's."""
     rows = await connection.fetch(
         "SELECT id, visitor_id FROM clicks WHERE app_id = $1 AND (id = ANY($2::uuid[]) OR visitor_id = ANY(ARRAY("
         "SELECT visitor_id FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[]) AND visitor_id <> '')))",
         app,
-        list(own),
+        list(tied),
     )
     visitors = {row["id"]: row["visitor_id"] for row in rows}
-    tied = await connection.fetch(
-        "SELECT DISTINCT click FROM players WHERE app_id = $1 AND click = ANY($2::uuid[])", app, list(visitors)
+    found = await connection.fetch(
+        "SELECT DISTINCT click FROM players WHERE app_id = $1 AND click = ANY($2::uuid[]) AND user_id <> $3",
+        app,
+        list(visitors),
+        user_id,
     )
-    others = {row["click"] for row in tied}
+    others = {row["click"] for row in found}
     shared = {visitors[click] for click in others}
-    gone = [click for click, name in visitors.items() if click not in others and (click in own or name not in shared)]
-    status = await connection.execute("DELETE FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[])", app, gone)
-    return int(status.rpartition(" ")[2])
+    return [click for click, name in visitors.items() if click not in others and (click in tied or name not in shared)]
 
 
 async def click_facts(connection: Connection, app: str, clicks: set[UUID]) -> dict[UUID, Mapping[str, Any]]:
