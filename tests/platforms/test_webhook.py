@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -331,7 +333,24 @@ def test_a_secret_that_cannot_sign_is_refused(secret: str) -> None:
     with pytest.raises(ValidationError, match="Standard Webhooks") as caught:
         build(credentials={"signing_secret": secret})
 
-    assert secret not in str(caught.value).replace("whsec_ followed", "")
+    assert secret not in str(caught.value).replace("behind whsec_,", "")
+
+
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [
+        (SECRET, base64.b64decode(SECRET.removeprefix("whsec_"))),
+        (SECRET.removeprefix("whsec_"), base64.b64decode(SECRET.removeprefix("whsec_"))),
+        ("any text, not base64!", b"any text, not base64!"),
+    ],
+)
+def test_a_secret_is_base64_or_the_key_itself(secret: str, key: bytes) -> None:
+    request = build(conversion(), credentials={"signing_secret": secret}).prepared[0].request
+
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + request.body
+    expected = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
 
 
 def test_secrets_do_not_show_in_a_destinations_repr() -> None:

@@ -34,6 +34,7 @@ from postbacks.platforms.webhook_config import (
     WebhookOptions,
     compiled,
     has_dot_segment,
+    signing_key,
 )
 from postbacks.platforms.webhook_template import PLATFORM_OF, macro_values
 
@@ -131,7 +132,7 @@ class Webhook(Adapter[WebhookCredentials, WebhookOptions]):
     ) -> Built:
         templates = compiled(target.options)
         secret = target.credentials.signing_secret
-        signer = Signer(secret) if secret else None
+        signer = Signer(signing_key(secret)) if secret else None
         prepared: list[Prepared] = []
         unsendable: list[Unsendable] = []
         for position, conversion in enumerate(conversions):

@@ -41,14 +41,22 @@ _CONTENT_TYPES: Final[Mapping[Place, str]] = {
 _SAMPLE: Final = 'a"b\\c\n{}'
 
 
-def _checked_secret(secret: str) -> str:
+def signing_key(secret: str) -> bytes:
+    """The key behind a signing secret: `whsec_` and base64 as Standard Webhooks defines it, base64 alone, or any other
+    text, which is then the key itself. Raises `ValueError` where `whsec_` is followed by no base64."""
     encoded = secret.removeprefix("whsec_")
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if not key:
-        raise ValueError("must be whsec_ followed by base64, as Standard Webhooks defines it (24 to 64 random bytes)")
+    if key or not secret.startswith("whsec_"):
+        return key or secret.encode()
+    raise ValueError("must be base64 behind whsec_, as Standard Webhooks defines it (24 to 64 random bytes)")
+
+
+def _checked_secret(secret: str) -> str:
+    if not signing_key(secret):
+        raise ValueError("must not be empty")
     return secret
 
 
