@@ -23,7 +23,7 @@ from postbacks.outbound.http import Sender
 from postbacks.outbound.masking import Mask, hidden
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
-from postbacks.privacy.leaving import shared_names
+from postbacks.platforms.sharing import shared_names
 from postbacks.store.outbox import AttemptRow, OpenDelivery
 
 log = structlog.get_logger(__name__)

@@ -47,6 +47,16 @@ def shared_ip(conversion: Conversion, share: Collection[Share]) -> str | None:
     return conversion.click.ip or None
 
 
+def shared_names(conversion: Conversion, share: Collection[Share]) -> str | None:
+    """What leaves beside the click ID, comma-separated, for the privacy ledger; `None` for nothing."""
+    names = []
+    if shared_user_agent(conversion, share) is not None:
+        names.append("user_agent")
+    if shared_ip(conversion, share) is not None:
+        names.append("ip")
+    return ",".join(names) or None
+
+
 def reached_level(conversion: Conversion) -> int | None:
     """The property `level` of a `level_up`; the only property that leaves, because others may be personal."""
     level = conversion.properties.get("level")
