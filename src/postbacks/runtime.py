@@ -74,7 +74,14 @@ class Runtime:
 
     def housekeeping(self) -> Housekeeping:
         return Housekeeping(
-            self.settings, self.database, self.catalog, self.sender, self.tokens, clock, self.signals.work
+            self.settings,
+            self.database,
+            self.catalog,
+            self.sender,
+            self.tokens,
+            self.ingest.rematcher,
+            clock,
+            self.signals.work,
         )
 
 

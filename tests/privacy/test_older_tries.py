@@ -23,7 +23,7 @@ async def test_tries_from_before_are_kept(postgres: str, sandbox: Running) -> No
             event = await one.event("install", user_id="p", event_id="e")
             await one.settled(event["deliveries"][0]["id"], "delivered")
             key = one.keys["secret_key"]
-        await _as_it_was(url)
+        await asyncio.to_thread(command.downgrade, migrating.config(url), "0001")
         await asyncio.to_thread(command.upgrade, migrating.config(url), "0002")
         connection = await asyncpg.connect(url)
         assert await connection.fetchval("SELECT consent IS NULL AND shared IS NULL FROM attempts")
@@ -33,14 +33,6 @@ async def test_tries_from_before_are_kept(postgres: str, sandbox: Running) -> No
             await _both_kinds(one, game)
     finally:
         await database.drop(url)
-
-
-async def _as_it_was(url: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(
-        "ALTER TABLE attempts DROP COLUMN consent, DROP COLUMN shared; UPDATE alembic_version SET version_num = '0001'"
-    )
-    await connection.close()
 
 
 async def _both_kinds(one: Service, game: httpx.AsyncClient) -> None:

@@ -21,6 +21,7 @@ def housekeeping(one: Service, clock: Callable[[], datetime]) -> Housekeeping:
         runtime.catalog,
         runtime.sender,
         runtime.tokens,
+        runtime.ingest.rematcher,
         clock,
         runtime.signals.work,
     )

@@ -15,6 +15,7 @@ from uuid import uuid4
 import structlog
 
 from postbacks.catalog import Catalog
+from postbacks.ingest.rematching import Rematcher
 from postbacks.outbound.checking import check
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
@@ -28,6 +29,10 @@ BEAT = timedelta(seconds=5)
 FREQUENT = timedelta(seconds=15)
 HOURLY = timedelta(minutes=30)
 EXPIRE_AT_ONCE = 5_000
+SWEEP_AT_FIRST = timedelta(minutes=10)
+"""How far the first sweep of a process reaches back: longer than a restart of the whole service takes."""
+SWEEP_OVERLAP = timedelta(seconds=60)
+"""A statement may take so long, and a click is dated when its request began."""
 
 
 class Housekeeping:
@@ -40,6 +45,7 @@ class Housekeeping:
         catalog: Catalog,
         sender: Sender,
         tokens: Tokens,
+        rematcher: Rematcher,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
     ) -> None:
@@ -48,9 +54,11 @@ class Housekeeping:
         self._catalog = catalog
         self._sender = sender
         self._tokens = tokens
+        self._rematcher = rematcher
         self._clock = clock
         self._wake = wake
         self._id = uuid4()
+        self._swept: datetime | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -96,12 +104,14 @@ class Housekeeping:
             self._wake()
 
     async def frequent(self) -> None:
-        """Ends what grew too old behind a closed gate; adds up the counts of the minutes that are over."""
+        """Ends what grew too old behind a closed gate; adds up the counts of the minutes that are over; sweeps up
+        waiting events whose click has come."""
         async with self._database.connection() as connection:
             for app, name, platform in await gates.blocked_destinations(connection):
                 while await outbox.expire_blocked(connection, app, name, platform, EXPIRE_AT_ONCE) == EXPIRE_AT_ONCE:
                     pass
         await self._alone("merge", self._merge)
+        await self._alone("sweep", self._sweep)
 
     async def hourly(self) -> None:
         """Makes tomorrow's partitions, drops what is older than it may be kept."""
@@ -112,6 +122,15 @@ class Housekeeping:
         for app in list(self._catalog.apps()):
             async with self._database.transaction() as connection:
                 await upkeep.merge_stats(connection, app.name, before)
+
+    async def _sweep(self) -> None:
+        """From the last sweep on, with an overlap for transactions that were under way; who takes the job over begins
+        a little earlier."""
+        now = self._clock()
+        since = (self._swept or now - SWEEP_AT_FIRST) - SWEEP_OVERLAP
+        for app in list(self._catalog.apps()):
+            await self._rematcher.sweep(app, since)
+        self._swept = now
 
     async def _forget(self) -> None:
         now = self._clock()

@@ -1,7 +1,8 @@
 """A click that arrives after its event still finds it.
 
 An event and a click that are stored at the same moment cannot see each other. Therefore the click (or a player's
-new tie to one) looks for waiting events after its own commit, and once more a moment later.
+new tie to one) looks for waiting events after its own commit, and once more a moment later. A process that dies in
+between leaves the second look to the sweep, which the housekeeping makes for whatever arrived lately.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 CHUNK = 500
 """Waiting events that are matched in one transaction."""
+
+KEYS_AT_ONCE = 1_000
+"""Match keys that the sweep looks for together."""
 
 SECOND_LOOK = timedelta(seconds=2)
 """Longer than a transaction of the writer takes."""
@@ -66,6 +70,21 @@ class Rematcher:
             log.warning("rematch.postponed", app=app.name)  # the second look makes up for it
         self._look_again(app, keys, {})
 
+    async def sweep(self, app: App, since: datetime) -> None:
+        """Looks for the events of everything that arrived since a time. Raises one of `OUTAGES`."""
+        if not app.late_click:
+            return
+        async with self._database.connection() as connection:
+            arrived = await click_store.arrivals(connection, app.name, since)
+        addresses = {one.match: one for one in arrived.addresses}
+        keys = [
+            *(match_key("visitor", visitor) for visitor in arrived.visitors),
+            *(match_key("user", user) for user in arrived.players),
+            *addresses,
+        ]
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            await self._look(app, set(keys[start : start + KEYS_AT_ONCE]), addresses)
+
     async def drain(self) -> None:
         """Takes the second looks that are due later now, and waits for them."""
         self._hurry.set()
@@ -79,7 +98,7 @@ class Rematcher:
             try:
                 await self._look(app, keys, addresses)
             except OUTAGES:
-                log.warning("rematch.lost", app=app.name)
+                log.warning("rematch.postponed", app=app.name)  # to the sweep
 
         if app.late_click:
             task = asyncio.create_task(later())

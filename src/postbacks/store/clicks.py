@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from postbacks.domain import ids
 from postbacks.domain.frozen import frozen
 from postbacks.domain.matching import Confidence, Inheritance
 from postbacks.domain.model import Click, Consent
@@ -153,8 +154,12 @@ async def by_keys(connection: Connection, app: str, keys: Iterable[UUID]) -> dic
 
 async def by_ids(connection: Connection, app: str, identifiers: Iterable[UUID]) -> dict[UUID, tuple[Click, str | None]]:
     """Clicks by id, each with its sealed address where one is kept."""
+    # The list stands in a sub-select so that its length does not count: a planner without statistics would rather read
+    # all clicks of the app than look up 500.
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM clicks c WHERE c.app_id = $1 AND c.id = ANY($2::uuid[])", app, list(identifiers)
+        f"SELECT {_COLUMNS} FROM clicks c WHERE c.app_id = $1 AND c.id = ANY((SELECT $2::uuid[])::uuid[])",
+        app,
+        list(identifiers),
     )
     return {row["id"]: (click_from(row), row["sealed_ip"]) for row in rows}
 
@@ -229,7 +234,7 @@ async def link(connection: Connection, app: str, links: Sequence[Link]) -> set[s
         "INSERT INTO players AS p (app_id, user_id, click, confidence, since, until) SELECT $1, * FROM unnest($2::text[], "
         "$3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[]) "
         "ON CONFLICT (app_id, user_id, click) DO UPDATE SET since = excluded.since, until = excluded.until, "
-        "confidence = excluded.confidence WHERE p.since IS NULL AND excluded.since IS NOT NULL RETURNING p.user_id",
+        "confidence = excluded.confidence, linked_at = excluded.linked_at WHERE p.since IS NULL AND excluded.since IS NOT NULL RETURNING p.user_id",
         app,
         [one.user_id for one in ordered],
         [one.click for one in ordered],
@@ -238,6 +243,28 @@ async def link(connection: Connection, app: str, links: Sequence[Link]) -> set[s
         [one.inheritance.until if one.inheritance else None for one in ordered],
     )
     return {row["user_id"] for row in rows}
+
+
+@frozen
+class Arrivals:
+    """What arrived lately that waiting events may belong to: visitors and addresses of clicks, players newly tied."""
+
+    visitors: frozenset[str]
+    addresses: tuple[AddressHashes, ...]
+    players: frozenset[str]
+
+
+async def arrivals(connection: Connection, app: str, since: datetime) -> Arrivals:
+    """Clicks registered, and players tied to one, since a time."""
+    clicks = await connection.fetch(
+        "SELECT visitor_id, address, network FROM clicks WHERE app_id = $1 AND id >= $2", app, ids.floor(since)
+    )
+    players = await connection.fetch("SELECT user_id FROM players WHERE app_id = $1 AND linked_at >= $2", app, since)
+    return Arrivals(
+        frozenset(row["visitor_id"] for row in clicks if row["visitor_id"]),
+        tuple(AddressHashes(row["address"], row["network"]) for row in clicks if row["address"] is not None),
+        frozenset(row["user_id"] for row in players),
+    )
 
 
 async def address_keys(connection: Connection, app: str) -> list[tuple[datetime, str]]:

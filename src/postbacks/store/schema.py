@@ -138,6 +138,8 @@ players = Table(
     _time("until", comment="To when later events inherit the match."),
     _time("linked_at", nullable=False, server_default=NOW),
     PrimaryKeyConstraint("app_id", "user_id", "click"),
+    Index("players_by_click", "app_id", "click"),
+    Index("players_by_linked_at", "app_id", "linked_at"),
 )
 
 installs = Table(
