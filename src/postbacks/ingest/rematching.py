@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 
 from postbacks.catalog import App
+from postbacks.domain import ids
 from postbacks.domain.idempotency import match_key
 from postbacks.domain.matching import Decision
 from postbacks.ingest.recording import Batch, Routes, record
@@ -107,21 +108,19 @@ class Rematcher:
 
     async def _look(self, app: App, keys: set[UUID], addresses: dict[UUID, AddressHashes]) -> None:
         seen: set[UUID] = set()
-        tried: set[UUID] = set()
         while keys - seen and app.late_click:
             round_keys = keys - seen
             seen |= round_keys
+            after = ids.floor(self._clock() - app.late_click)
             while True:
                 async with self._database.connection() as connection:
-                    found = await event_store.waiting_for(
-                        connection, app.name, round_keys, since=self._clock() - app.late_click, limit=CHUNK * 4
-                    )
-                todo = [(key, event) for key, event in found if event not in tried]
-                if not todo:
+                    found = await event_store.waiting_for(connection, app.name, round_keys, after=after, limit=CHUNK)
+                if not found:
                     break
-                chunk = todo[:CHUNK]
-                tried |= {event for _, event in chunk}
-                keys |= {match_key("user", user) for user in await self._rematch(app, chunk, addresses)}
+                # Oldest first, so that nothing is left out however many wait. An event that waits under two keys and
+                # is cut in half by the limit is looked at twice.
+                after = found[-1][1]
+                keys |= {match_key("user", user) for user in await self._rematch(app, found, addresses)}
 
     async def _rematch(
         self, app: App, found: Sequence[tuple[UUID, UUID]], addresses: dict[UUID, AddressHashes]

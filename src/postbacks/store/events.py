@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from postbacks.domain import ids
 from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Consent
 from postbacks.store.clicks import consent_from
@@ -146,15 +145,16 @@ async def wait(connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID
 
 
 async def waiting_for(
-    connection: Connection, app: str, keys: Iterable[UUID], *, since: datetime, limit: int
+    connection: Connection, app: str, keys: Iterable[UUID], *, after: UUID, limit: int
 ) -> list[tuple[UUID, UUID]]:
-    """(key, event) of the events received since a time that wait under one of the keys, oldest first."""
+    """(key, event) of the events behind an id (so: received since a time) that wait under one of the keys, oldest
+    first."""
     rows = await connection.fetch(
-        "SELECT key, event FROM waiting WHERE app_id = $1 AND key = ANY($2::uuid[]) AND event >= $3 "
+        "SELECT key, event FROM waiting WHERE app_id = $1 AND key = ANY($2::uuid[]) AND event > $3 "
         "ORDER BY event LIMIT $4",
         app,
         list(keys),
-        ids.floor(since),
+        after,
         limit,
     )
     return [(row["key"], row["event"]) for row in rows]
