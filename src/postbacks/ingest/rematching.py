@@ -117,8 +117,9 @@ class Rematcher:
                     found = await event_store.waiting_for(connection, app.name, round_keys, after=after, limit=CHUNK)
                 if not found:
                     break
-                # Oldest first, so that nothing is left out however many wait. An event that waits under two keys and
-                # is cut in half by the limit is looked at twice.
+                if len(found) == CHUNK:
+                    # The last event may wait under further keys; it comes whole with the next page.
+                    found = [one for one in found if one[1] != found[-1][1]] or found
                 after = found[-1][1]
                 keys |= {match_key("user", user) for user in await self._rematch(app, found, addresses)}
 
