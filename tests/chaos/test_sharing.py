@@ -38,7 +38,10 @@ async def test_dispatchers_share_and_send_nothing_twice(database_url: str, count
             assert len(stored) == events
             assert {item["copies"] for item in stored} == {1}
         tries = await one.database.fetch("SELECT verdict, code, count(*) AS n FROM attempts GROUP BY verdict, code")
-        assert sum(row["n"] for row in tries) == events * len(DEDUPLICATING), [tuple(row) for row in tries]
+        delivered = sum(row["n"] for row in tries if row["verdict"] == "delivered")
+        assert delivered == events * len(DEDUPLICATING), [tuple(row) for row in tries]
+        # At full size Reddit's own rate is reached: what it refuses whole and unseen is no second send of a delivery.
+        assert {row["code"] for row in tries if row["verdict"] != "delivered"} <= {"http_429"}
         figures(dispatchers=count, deliveries=await one.ended(), sent_twice=0)
 
 
