@@ -202,7 +202,7 @@ async def put_destination(
         "VALUES ($1, $2, $3, $4, $5, $6, $7) "
         "ON CONFLICT (app_id, name) DO UPDATE SET platform = excluded.platform, enabled = excluded.enabled, "
         "credentials = excluded.credentials, options = excluded.options, events = excluded.events, "
-        "version = destinations.version + 1, updated_at = now(), held_at = NULL, held_code = NULL, "
+        "version = destinations.version + 1, updated_at = excluded.updated_at, held_at = NULL, held_code = NULL, "
         "held_message = NULL, held_remedy = NULL, probe_at = NULL, blocked_until = NULL, blocked_reason = NULL, "
         "failures = 0 RETURNING version",
         app,
@@ -225,7 +225,7 @@ async def delete_destination(connection: Connection, app: str, name: str) -> boo
 async def set_paused(connection: Connection, app: str, name: str, *, paused: bool) -> bool:
     """Pauses or resumes. Resuming also releases a hold and a block: the operator says "try now"."""
     row = await connection.fetchrow(
-        "UPDATE destinations SET paused_at = coalesce(paused_at, now()) WHERE app_id = $1 AND name = $2 RETURNING name"
+        "UPDATE destinations SET paused_at = least(paused_at, now()) WHERE app_id = $1 AND name = $2 RETURNING name"
         if paused
         else "UPDATE destinations SET paused_at = NULL, held_at = NULL, held_code = NULL, held_message = NULL, "
         "held_remedy = NULL, probe_at = NULL, blocked_until = NULL, blocked_reason = NULL, failures = 0 "

@@ -14,8 +14,9 @@ async def hold(
 
     `version` is the configuration that was tried: an answer to old credentials does not hold new ones.
     """
+    # LEAST, which ignores NULL, where COALESCE would say it more plainly: Citus takes no now() inside COALESCE.
     await connection.execute(
-        "UPDATE destinations SET held_at = coalesce(held_at, now()), held_code = $4, held_message = $5, "
+        "UPDATE destinations SET held_at = least(held_at, now()), held_code = $4, held_message = $5, "
         "held_remedy = $6, probe_at = now() + $7 WHERE app_id = $1 AND name = $2 AND version = $3",
         app,
         name,
@@ -60,7 +61,7 @@ async def block(connection: Connection, app: str, name: str, *, wait: timedelta,
     """Keeps everybody away from a destination for a while; a longer block stays."""
     await connection.execute(
         "UPDATE destinations SET failures = least(failures + 1, 1000), blocked_reason = $4, "
-        "blocked_until = greatest(coalesce(blocked_until, now()), now() + $3) WHERE app_id = $1 AND name = $2",
+        "blocked_until = greatest(blocked_until, now() + $3) WHERE app_id = $1 AND name = $2",
         app,
         name,
         wait,

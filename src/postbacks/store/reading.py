@@ -89,7 +89,9 @@ async def deliveries(connection: Connection, app: str, wanted: Filter, limit: in
     sql = (
         f"WITH page AS (SELECT * FROM ({' UNION ALL '.join(parts)}) u ORDER BY id DESC LIMIT {int(limit)}) "
         "SELECT page.*, e.event_id, e.name AS event_name FROM page "
-        f"LEFT JOIN events e ON e.app_id = $1 AND e.id = {_EVENT_OF.format(id='page.id')} ORDER BY page.id DESC"
+        # One look-up for each row of the page: a plain join may read all events of the app instead.
+        "LEFT JOIN LATERAL (SELECT f.event_id, f.name FROM events f WHERE f.app_id = $1 "
+        f"AND f.id = {_EVENT_OF.format(id='page.id')} LIMIT 1) e ON true ORDER BY page.id DESC"
     )
     return [_row(row) for row in await connection.fetch(sql, *arguments.values)]
 
@@ -111,15 +113,21 @@ def _part(select: str, alias: str, wanted: Filter, arguments: _Arguments, limit:
     outer = []
     if wanted.platform is not None:
         outer.append(f"platform = {arguments.add(wanted.platform)}")
-    if wanted.statuses:
-        known = arguments.add([one for one in wanted.statuses if one in (ENDED if ended else OPEN)])
-        if ended:
-            body += f" AND {alias}.status = ANY({known}::text[])"
-        else:
-            outer.append(f"status = ANY({known}::text[])")
+    if wanted.statuses and ended:
+        body += _ended_as(alias, [one for one in wanted.statuses if one in ENDED], arguments)
+    elif wanted.statuses:
+        outer.append(f"status = ANY({arguments.add([one for one in wanted.statuses if one in OPEN])}::text[])")
     if not outer:
         return f"({body} ORDER BY {alias}.id DESC LIMIT {int(limit)})"
     return f"(SELECT * FROM ({body}) s WHERE {' AND '.join(outer)} ORDER BY id DESC LIMIT {int(limit)})"
+
+
+def _ended_as(alias: str, statuses: Sequence[str], arguments: _Arguments) -> str:
+    """Said so that the index of what was not delivered fits for every value, and for one status is in order."""
+    undelivered = "" if "delivered" in statuses else f" AND {alias}.status <> 'delivered'"
+    if len(statuses) == 1:
+        return f"{undelivered} AND {alias}.status = {arguments.add(statuses[0])}"
+    return f"{undelivered} AND {alias}.status = ANY({arguments.add(list(statuses))}::text[])"
 
 
 def _conditions(alias: str, wanted: Filter, arguments: _Arguments) -> Iterator[str]:

@@ -21,7 +21,7 @@ _AT_ONCE = 5_000
 async def heartbeat(connection: Connection, dispatcher: UUID) -> None:
     await connection.execute(
         "INSERT INTO dispatchers (app_id, dispatcher) VALUES ('', $1) "
-        "ON CONFLICT (app_id, dispatcher) DO UPDATE SET seen_at = now()",
+        "ON CONFLICT (app_id, dispatcher) DO UPDATE SET seen_at = excluded.seen_at",
         dispatcher,
     )
 

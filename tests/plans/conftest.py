@@ -1,0 +1,75 @@
+"""One filled database; its statistics are set back and forth, so that it is filled once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from tests.plans import filling
+from tests.support import database
+
+_Connection = asyncpg.Connection
+
+
+async def _never(connection: _Connection) -> None:
+    """No ANALYZE yet: a new installation, a restored backup."""
+    await filling.forget(connection)
+
+
+async def _while_empty(connection: _Connection) -> None:
+    """ANALYZE came while the tables were new and empty, then came the rows."""
+    await filling.forget(connection)
+    await filling.pretend(connection, rows=0, pages=0)
+
+
+async def _drained(connection: _Connection) -> None:
+    """ANALYZE came when the outbox had grown and was empty again, as it is most of the time: many pages, no row."""
+    await filling.forget(connection)
+    await filling.pretend(connection, rows=0, pages=3_000, tables="outbox")
+
+
+async def _few(_: _Connection) -> None:
+    """ANALYZE saw a few rows, none of them due: how the database was filled, so this one comes first."""
+
+
+async def _fresh(connection: _Connection) -> None:
+    await filling.analyze(connection)
+
+
+STATES: dict[str, Callable[[_Connection], Awaitable[None]]] = {
+    "analyzed with a few rows": _few,
+    "never analyzed": _never,
+    "analyzed while new": _while_empty,
+    "analyzed while drained": _drained,
+    "fresh": _fresh,
+}
+
+
+@pytest.fixture(scope="module")
+async def filled(postgres: str) -> AsyncIterator[str]:
+    """The URL of a database with 200,000 rows in each big table, all of the outbox due."""
+    url = await database.fresh(postgres)
+    connection = await asyncpg.connect(url)
+    try:
+        await filling.prepare(connection)
+        await filling.fill(connection, 0, 60, due="now() + interval '1 day'")
+        await filling.analyze(connection)
+        await filling.empty(connection)
+        await filling.fill(connection, 0, filling.ROWS - 1, due="now() - (n || ' ms')::interval")
+    finally:
+        await connection.close()
+    yield url
+    await database.drop(url)
+
+
+@pytest.fixture(scope="module", params=STATES)
+async def grown(request: pytest.FixtureRequest, filled: str) -> str:
+    """The same database with each state of its statistics."""
+    connection = await asyncpg.connect(filled)
+    try:
+        await STATES[request.param](connection)
+    finally:
+        await connection.close()
+    return filled
