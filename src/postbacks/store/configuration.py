@@ -142,7 +142,7 @@ async def keys(connection: Connection, app: str) -> list[KeyRow]:
 async def revoke_key(connection: Connection, app: str, key_id: str) -> bool:
     """Returns whether there was such a key; revoking twice changes nothing."""
     row = await connection.fetchrow(
-        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE app_id = $1 AND key_id = $2 RETURNING key_id",
+        "UPDATE api_keys SET revoked_at = least(revoked_at, now()) WHERE app_id = $1 AND key_id = $2 RETURNING key_id",
         app,
         key_id,
     )
