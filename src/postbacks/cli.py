@@ -126,6 +126,7 @@ def bench(
     ] = 5_000_000,
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of each timed run.")] = 10.0,
     runs: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 3,
+    dispatchers: Annotated[int, typer.Option(min=1, help="Dispatcher processes of the dispatch sections.")] = 1,
     only: Annotated[str, typer.Option(help="Comma-separated sections; default all.")] = "",
     grow: Annotated[
         int, typer.Option(min=0, help="Instead: a table for 10 k, 100 k, … up to so many queued and finished rows.")
@@ -139,7 +140,7 @@ def bench(
             plot.write_text(picture)
         return
     sections = [name.strip() for name in only.split(",") if name.strip()]
-    _run(_bench(backlog, history, seconds, runs, sections))
+    _run(_bench(backlog, history, seconds, runs, dispatchers, sections))
 
 
 def _settings(host: str | None, port: int | None) -> Settings:
@@ -316,7 +317,7 @@ async def _doctor(settings: Settings, app_name: str | None, destination: str | N
             return await examine(runtime.admin, app_name, destination, print)
 
 
-async def _bench(backlog: int, history: int, seconds: float, runs: int, sections: list[str]) -> None:
+async def _bench(backlog: int, history: int, seconds: float, runs: int, dispatchers: int, sections: list[str]) -> None:
     import orjson  # noqa: PLC0415
 
     from postbacks.bench.running import SECTIONS, report  # noqa: PLC0415
@@ -329,6 +330,7 @@ async def _bench(backlog: int, history: int, seconds: float, runs: int, sections
         history=history,
         seconds=seconds,
         runs=runs,
+        dispatchers=dispatchers,
         only=sections,
         progress=lambda name: print(f"{name} …", file=sys.stderr, flush=True),
     )

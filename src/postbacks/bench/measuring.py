@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import psutil
@@ -48,8 +49,10 @@ async def ingest_single(stage: Stage, seconds: float, runs: int) -> dict[str, An
     return summary(pairs, "requests/s", 0.6) | {"p99_ms": round(quantile(waits, 0.5), 1)}
 
 
-async def dispatch_backlog(stage: Stage, backlog: int, runs: int, *, history: int = 0) -> dict[str, Any]:
-    """Deliveries per second of one dispatcher over all five platforms; the ceiling is the hand-written prototype."""
+async def dispatch_backlog(
+    stage: Stage, backlog: int, runs: int, *, history: int = 0, dispatchers: int = 1
+) -> dict[str, Any]:
+    """Deliveries per second over all five platforms; the ceiling is the hand-written prototype, one process."""
     pairs = []
     for _ in range(runs):
         await stage.seeder.empty()
@@ -58,9 +61,12 @@ async def dispatch_backlog(stage: Stage, backlog: int, runs: int, *, history: in
         await stage.seeder.backlog(backlog)
         ceiling = await stage.ceiling(mode="drain", sink=stage.sink)
         await stage.connection.execute("TRUNCATE outbox")
-        async with stage.dispatcher():
+        async with AsyncExitStack() as processes:
+            for _ in range(dispatchers):
+                await processes.enter_async_context(stage.dispatcher())
             pairs.append(Pair(await drained(stage, backlog), ceiling))
-    return summary(pairs, "deliveries/s", 0.6) | {"backlog": backlog, "history": history}
+    facts = {"backlog": backlog, "history": history, "dispatchers": dispatchers}
+    return summary(pairs, "deliveries/s", 0.6) | facts
 
 
 async def drained(stage: Stage, backlog: int, *, without: str = "", ignoring: str = "") -> float:

@@ -31,6 +31,7 @@ async def report(
     history: int,
     seconds: float,
     runs: int,
+    dispatchers: int = 1,
     only: Collection[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -40,23 +41,38 @@ async def report(
         results: dict[str, Any] = {
             "version": __version__,
             "machine": await _machine(one),
-            "arguments": {"backlog": backlog, "history": history, "seconds": seconds, "runs": runs},
+            "arguments": {
+                "backlog": backlog,
+                "history": history,
+                "seconds": seconds,
+                "runs": runs,
+                "dispatchers": dispatchers,
+            },
         }
         for name in wanted:
             progress(name)
-            results[name] = await _measure(one, name, results, backlog, history, seconds, runs)()
+            results[name] = await _measure(one, name, results, backlog, history, seconds, runs, dispatchers)()
         return results
 
 
 def _measure(
-    one: Stage, name: str, results: dict[str, Any], backlog: int, history: int, seconds: float, runs: int
+    one: Stage,
+    name: str,
+    results: dict[str, Any],
+    backlog: int,
+    history: int,
+    seconds: float,
+    runs: int,
+    dispatchers: int,
 ) -> Callable[[], Awaitable[dict[str, Any]]]:
     ingest_rate = results.get("ingest_batch", {}).get("rate", 4_000.0)
     work: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
         "ingest_batch": lambda: measuring.ingest_batches(one, seconds, runs),
         "ingest_single": lambda: measuring.ingest_single(one, seconds, runs),
-        "dispatch": lambda: measuring.dispatch_backlog(one, backlog, runs),
-        "dispatch_with_history": lambda: measuring.dispatch_backlog(one, backlog, runs, history=history),
+        "dispatch": lambda: measuring.dispatch_backlog(one, backlog, runs, dispatchers=dispatchers),
+        "dispatch_with_history": lambda: measuring.dispatch_backlog(
+            one, backlog, runs, history=history, dispatchers=dispatchers
+        ),
         "mixed": lambda: measuring.mixed(one, seconds * 2, ingest_rate),
         "idle_latency": lambda: measuring.idle_latency(one),
         "snapshot": lambda: measuring.snapshot(one, seconds * 12, SNAPSHOT_RATE),
