@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test chaos check lint types lock audit clean
+.PHONY: help run test chaos bench-peers check lint types lock audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,12 @@ test: $(VENV)/.dev ## the whole test suite (PYTEST_ARGS=… for pytest)
 
 chaos: $(VENV)/.dev ## kills, outages and upgrades at full length, with figures (docs/guarantees.md)
 	POSTBACKS_CHAOS=full $(BIN)/python -m pytest -m chaos -s --durations=40 tests/chaos $(PYTEST_ARGS)
+
+JOBS ?= 20000
+RUNS ?= 1
+
+bench-peers: $(VENV)/.run ## our dispatcher beside Celery, arq, procrastinate, … (JOBS=20000 RUNS=1; benchmarks/peers/README.md)
+	$(BIN)/python benchmarks/peers/run.py --jobs $(JOBS) --runs $(RUNS)
 
 check: lint types ## everything that is read rather than run
 
