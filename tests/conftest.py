@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from postbacks.platforms.base import Adapter
 from postbacks.sandbox.server import Running
 from tests.support import database, service
 
@@ -41,8 +40,3 @@ async def running(database_url: str, sandbox: Running) -> AsyncIterator[service.
     """The service with API and dispatcher, one app `game`, no destinations yet."""
     async with service.running(database_url, sandbox) as one:
         yield one
-
-
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """An adapter is named by its platform: by its address, each worker of a run would collect other tests."""
-    return val.name if isinstance(val, Adapter) else None

@@ -195,7 +195,9 @@ FAULTS = [(META, kind, *expected) for kind, expected in META_FAULTS.items()]
 FAULTS += [(TIKTOK, kind, *expected) for kind, expected in TIKTOK_FAULTS.items()]
 
 
-@pytest.mark.parametrize(("adapter", "fault", "kind", "throttled"), FAULTS, ids=str)
+@pytest.mark.parametrize(
+    ("adapter", "fault", "kind", "throttled"), FAULTS, ids=lambda value: getattr(value, "name", None) or str(value)
+)
 def test_each_fault_of_the_simulator_is_read_for_what_it_is(
     adapter: Adapter[Any, Any], fault: str, kind: Kind, throttled: bool
 ) -> None:
