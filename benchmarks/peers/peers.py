@@ -56,8 +56,8 @@ PEERS = (
         language="Python",
         storage="redis",
         package="arq",
-        processes=2,
-        settings={"concurrency": 200, "prefetch": 1_000},
+        processes=1,
+        settings={"concurrency": 50, "prefetch": 100},
         notes="poll delay 10 ms, no results kept, uvloop, aiohttp, hiredis",
     ),
     Peer(
@@ -67,7 +67,7 @@ PEERS = (
         storage="postgres",
         package="procrastinate",
         processes=2,
-        settings={"concurrency": 20, "connections": 20},
+        settings={"concurrency": 10, "connections": 12},
         notes="psycopg with its C speed-ups, uvloop, aiohttp",
     ),
     Peer(
