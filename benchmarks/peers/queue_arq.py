@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import uvloop
-from arq import Worker, create_pool
+from arq import Worker, create_pool, func
 from arq.connections import RedisSettings
 
 import conversion
@@ -27,25 +27,25 @@ async def _enqueue(count: int) -> None:
     await redis.aclose()
 
 
-async def send(context: dict[str, Any], body: str) -> None:
+async def send(ctx: dict[Any, Any], body: str) -> None:
     """The job."""
-    async with context["http"].post(conversion.sink(), data=body, headers=conversion.HEADERS) as response:
+    async with ctx["http"].post(conversion.sink(), data=body, headers=conversion.HEADERS) as response:
         response.raise_for_status()
         await response.read()
 
 
-async def _open(context: dict[str, Any]) -> None:
+async def _open(ctx: dict[Any, Any]) -> None:
     connector = aiohttp.TCPConnector(limit=conversion.setting("concurrency"))
-    context["http"] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    ctx["http"] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-async def _close(context: dict[str, Any]) -> None:
-    await context["http"].close()
+async def _close(ctx: dict[Any, Any]) -> None:
+    await ctx["http"].close()
 
 
 async def _work() -> None:
     worker = Worker(
-        functions=[send],
+        functions=[func(send)],
         redis_settings=_settings(),
         on_startup=_open,
         on_shutdown=_close,

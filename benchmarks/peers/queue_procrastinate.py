@@ -5,6 +5,7 @@ from __future__ import annotations
 import aiohttp
 import uvloop
 from procrastinate import App, PsycopgConnector
+from procrastinate.types import JSONDict
 
 import conversion
 
@@ -28,7 +29,7 @@ async def send(body: str) -> None:
 
 
 async def _enqueue(count: int) -> None:
-    waiting = [{"body": body} for body in conversion.bodies(count)]
+    waiting: list[JSONDict] = [{"body": body} for body in conversion.bodies(count)]
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         for start in range(0, count, BATCH):
