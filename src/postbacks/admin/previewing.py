@@ -57,7 +57,11 @@ async def preview(service: Admin, app: App, destination: Destination, body: Mapp
     one = plan(routed, event.occurred_at, decision.clicks, now).deliveries[0]
     if one.expired:
         return {"would_send": False, "reason": "expired", "message": "Older than the platform takes."}
-    conversion = conversion_of(app, destination, _row(event), one.click)
+    async with service.database.connection() as connection:
+        stored = await click_store.by_ids(connection, app.name, [one.click.id])
+    # What matching found is without its value and page; a click that came with the event is not stored at all.
+    click = stored[one.click.id][0] if one.click.id in stored else one.click
+    conversion = conversion_of(app, destination, _row(event), click)
     if conversion is None:
         return {"would_send": False, "reason": "unmapped", "message": None}
     built = destination.adapter.build(destination.target, [conversion], now, TOKEN)
@@ -78,7 +82,7 @@ async def preview(service: Admin, app: App, destination: Destination, body: Mapp
         "request": {
             "method": request.method,
             "url": mask(request.url),
-            "body": mask(request.body.decode("utf-8", "replace"), (one.click.ip,)) or None,
+            "body": mask(request.body.decode("utf-8", "replace"), (click.ip,)) or None,
         },
     }
 

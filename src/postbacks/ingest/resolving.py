@@ -85,28 +85,26 @@ class Resolver:
         links = self._links.get(facts.user_id or "")
         if not links:
             return
-        known = {candidate.click.id for candidate in self._candidates[index] if candidate.method is Method.USER_ID}
-        self._candidates[index].extend(
-            Candidate(click, Method.USER_ID, inheritance) for click, inheritance in links if click.id not in known
-        )
+        candidates = self._candidates[index]
+        known = {one.click.id for one in candidates if one.method is Method.USER_ID} if candidates else ()
+        for click, inheritance in links:
+            if click.id not in known:
+                candidates.append(Candidate(click, Method.USER_ID, inheritance))
 
     def _note_links(self, facts: Facts, decision: Decision) -> None:
         """A matched event ties its player to the clicks, so that later events inherit the match."""
         if facts.user_id is None or decision.confidence is None:
             return
         known = self._links.setdefault(facts.user_id, [])
-        inherited = {click.id for click, inheritance in known if inheritance is not None}
-        fresh = [
-            click for click in (*decision.clicks.values(), *decision.refused.values()) if click.id not in inherited
-        ]
-        if not fresh:
-            return
-        passed_on = Inheritance(
-            until=facts.occurred_at + self._rules.install_inheritance,
-            confidence=decision.confidence,
-            since=facts.occurred_at,
-        )
-        for click in fresh:
+        passed_on: Inheritance | None = None
+        for click in (*decision.clicks.values(), *decision.refused.values()):
+            if any(inheritance is not None and other.id == click.id for other, inheritance in known):
+                continue
+            passed_on = passed_on or Inheritance(
+                until=facts.occurred_at + self._rules.install_inheritance,
+                confidence=decision.confidence,
+                since=facts.occurred_at,
+            )
             known.append((click, passed_on))
             self.new_links.append(Link(facts.user_id, click.id, decision.confidence, passed_on))
 
@@ -138,8 +136,10 @@ class Resolver:
         found = await store.by_users(self._connection, self._app, [one for one in wanted if one])
         for user, links in found.items():
             # What this call learned about a click comes first: it was read from the same database, and it is newer.
-            known = {click.id for click, _ in self._links.get(user, ())}
-            self._links.setdefault(user, []).extend(link for link in links if link[0].id not in known)
+            learned = self._links.setdefault(user, links)
+            if learned is not links:
+                known = {click.id for click, _ in learned}
+                learned.extend(link for link in links if link[0].id not in known)
         return bool(self._links)
 
     async def _by_address(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:

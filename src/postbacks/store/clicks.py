@@ -49,6 +49,27 @@ class Link:
 
 
 _UNKNOWN = Consent()
+_CONFIDENCE = {one.value: one for one in Confidence}
+
+_MATCHED = (
+    "c.id, c.type, c.clicked_at, c.visitor_id, c.consent_attribution, c.consent_postbacks, c.consent_ad_personalization"
+)
+"""What matching needs of a click: without the long texts that only a platform is told."""
+
+
+def _matched(
+    identifier: UUID,
+    click_id_type: str,
+    clicked_at: datetime,
+    visitor_id: str,
+    attribution: bool | None,
+    postbacks: bool | None,
+    ad_personalization: bool | None,
+) -> Click:
+    """A click from `_MATCHED`. Its value, page and user agent are left out: see `by_ids`."""
+    known = attribution is not None or postbacks is not None or ad_personalization is not None
+    consent = Consent(attribution, postbacks, ad_personalization) if known else _UNKNOWN
+    return Click(identifier, click_id_type, "", clicked_at, visitor_id, None, None, None, consent)
 
 
 def consent_from(row: Mapping[str, Any]) -> Consent:
@@ -145,11 +166,11 @@ async def visitor_click_keys(connection: Connection, app: str, visitor_id: str) 
 async def by_keys(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[UUID, Click]:
     """Clicks by the hash of type and value."""
     rows = await connection.fetch(
-        f"SELECT c.click_key, {_COLUMNS} FROM clicks c WHERE c.app_id = $1 AND c.click_key = ANY($2::uuid[])",
+        f"SELECT c.click_key, {_MATCHED} FROM clicks c WHERE c.app_id = $1 AND c.click_key = ANY($2::uuid[])",
         app,
         list(keys),
     )
-    return {row["click_key"]: click_from(row) for row in rows}
+    return {key: _matched(*click) for key, *click in rows}
 
 
 async def by_ids(connection: Connection, app: str, identifiers: Iterable[UUID]) -> dict[UUID, tuple[Click, str | None]]:
@@ -167,7 +188,7 @@ async def by_ids(connection: Connection, app: str, identifiers: Iterable[UUID]) 
 async def by_visitors(connection: Connection, app: str, visitors: Iterable[str]) -> dict[str, list[Click]]:
     """The newest clicks of each visitor."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM unnest($2::text[]) AS v(visitor_id) CROSS JOIN LATERAL (SELECT * FROM clicks k "
+        f"SELECT {_MATCHED} FROM unnest($2::text[]) AS v(visitor_id) CROSS JOIN LATERAL (SELECT * FROM clicks k "
         "WHERE k.app_id = $1 AND k.visitor_id = v.visitor_id ORDER BY k.clicked_at DESC LIMIT $3) c",
         app,
         list(visitors),
@@ -175,7 +196,7 @@ async def by_visitors(connection: Connection, app: str, visitors: Iterable[str])
     )
     found: dict[str, list[Click]] = {}
     for row in rows:
-        found.setdefault(row["visitor_id"], []).append(click_from(row))
+        found.setdefault(row["visitor_id"], []).append(_matched(*row))
     return found
 
 
@@ -184,7 +205,7 @@ async def by_users(
 ) -> dict[str, list[tuple[Click, Inheritance | None]]]:
     """The clicks that players are tied to, with what an earlier match passes on."""
     rows = await connection.fetch(
-        f"SELECT p.user_id, p.confidence, p.since, p.until, {_COLUMNS} FROM unnest($2::text[]) AS u(user_id) "
+        f"SELECT p.user_id, p.confidence, p.since, p.until, {_MATCHED} FROM unnest($2::text[]) AS u(user_id) "
         "CROSS JOIN LATERAL (SELECT * FROM players q WHERE q.app_id = $1 AND q.user_id = u.user_id LIMIT $3) p "
         "JOIN clicks c ON c.app_id = $1 AND c.id = p.click",
         app,
@@ -192,13 +213,9 @@ async def by_users(
         PER_VISITOR,
     )
     found: dict[str, list[tuple[Click, Inheritance | None]]] = {}
-    for row in rows:
-        passed_on = (
-            Inheritance(until=row["until"], confidence=Confidence(row["confidence"]), since=row["since"])
-            if row["since"] is not None
-            else None
-        )
-        found.setdefault(row["user_id"], []).append((click_from(row), passed_on))
+    for user_id, confidence, since, until, *click in rows:
+        passed_on = Inheritance(until, _CONFIDENCE[confidence], since) if since is not None else None
+        found.setdefault(user_id, []).append((_matched(*click), passed_on))
     return found
 
 
@@ -208,7 +225,7 @@ async def by_addresses(
     """The newest clicks on each address (or IPv6 /64) since a time, each with the hash of its whole address."""
     column = "network" if network else "address"
     rows = await connection.fetch(
-        f"SELECT a.hash, c.address, {_COLUMNS} FROM unnest($2::uuid[]) AS a(hash) CROSS JOIN LATERAL (SELECT * FROM "
+        f"SELECT a.hash, c.address, {_MATCHED} FROM unnest($2::uuid[]) AS a(hash) CROSS JOIN LATERAL (SELECT * FROM "
         f"clicks k WHERE k.app_id = $1 AND k.{column} = a.hash AND k.clicked_at >= $3 ORDER BY k.clicked_at DESC "
         "LIMIT $4) c",
         app,
@@ -217,8 +234,8 @@ async def by_addresses(
         PER_ADDRESS,
     )
     found: dict[UUID, list[tuple[Click, UUID | None]]] = {}
-    for row in rows:
-        found.setdefault(row["hash"], []).append((click_from(row), row["address"]))
+    for looked_for, address, *click in rows:
+        found.setdefault(looked_for, []).append((_matched(*click), address))
     return found
 
 
