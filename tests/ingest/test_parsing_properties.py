@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postbacks.ingest.fields import parse_time
-from postbacks.ingest.parsing import AHEAD, OLDEST, EventIn, NewEvent, parse_event
+from postbacks.ingest.parsing import AHEAD, OLDEST, EventIn, NewEvent, parse_event, parse_events
 from postbacks.platforms.registry import CLICK_ID_PLATFORM
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -200,3 +200,11 @@ def test_what_is_no_time_is_told(value: Any, words: str) -> None:
 def test_reading_a_time_raises_nothing_else(value: Any) -> None:
     with suppress(ValueError):
         assert parse_time(value).tzinfo is UTC
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(plausible | json_values, max_size=6))
+def test_a_batch_is_read_as_its_items_are(items: list[Any]) -> None:
+    secret = b"s" * 32
+
+    assert parse_events(items, NOW, secret=secret) == [parse_event(item, NOW, secret=secret) for item in items]

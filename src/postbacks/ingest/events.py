@@ -12,7 +12,7 @@ from starlette.responses import Response
 from postbacks.catalog import App
 from postbacks.errors import Conflict, FieldError, Invalid
 from postbacks.ingest.answering import current_outcome, current_status, event_answer
-from postbacks.ingest.parsing import EventIn, NewEvent, parse_event
+from postbacks.ingest.parsing import EventIn, NewEvent, parse_event, parse_events
 from postbacks.ingest.service import Ingest, app_of, ingest_of
 from postbacks.ingest.storing import Outcome
 from postbacks.web.answers import json_response
@@ -109,7 +109,7 @@ async def _batch(service: Ingest, app: App, items: Any) -> Response:
             errors=[FieldError("events", f"must have 1 to {MAX_BATCH} items, has {len(items)}")],
         )
     now = service.clock()
-    parsed = [parse_event(item, now, secret=app.secret) for item in items]
+    parsed = parse_events(items, now, secret=app.secret)
     good = [event for event in parsed if not isinstance(event, list)]
     if not good:
         errors = [
