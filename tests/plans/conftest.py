@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
+from postbacks.store import upkeep
 from tests.plans import filling
 from tests.support import database
 
@@ -25,9 +26,12 @@ async def _while_empty(connection: _Connection) -> None:
 
 
 async def _drained(connection: _Connection) -> None:
-    """ANALYZE came when the outbox had grown and was empty again, as it is most of the time: many pages, no row."""
+    """ANALYZE came when the outbox had grown and was empty again, as it is most of the time: many pages, no row. The
+    housekeeping notices."""
     await filling.forget(connection)
     await filling.pretend(connection, rows=0, pages=3_000, tables="outbox")
+    assert await upkeep.refresh_statistics(connection)
+    assert not await upkeep.refresh_statistics(connection)
 
 
 async def _few(_: _Connection) -> None:

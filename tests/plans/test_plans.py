@@ -38,14 +38,6 @@ async def asked(request: pytest.FixtureRequest, grown: str) -> AsyncIterator[Exp
         await transaction.rollback()
 
 
-@pytest.fixture
-def _not_drained(request: pytest.FixtureRequest) -> None:
-    """What decision 8 admits: for up to a minute, a planner that believes an outbox to be empty reads more of it."""
-    if "drained" in request.node.name:
-        reason = "all indexes of an empty table cost the same; until the next ANALYZE (decision 8)"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
 async def plan_of(asked: Explaining, work: Awaitable[Any]) -> Plan:
     """The plan of the one statement that `work` sends to our tables."""
     asked.plans.clear()
@@ -98,7 +90,6 @@ async def test_a_claim_reads_past_what_others_lease(asked: Explaining) -> None:
     reads_no_more_than(plan, "outbox", CLAIM * 21)
 
 
-@pytest.mark.usefixtures("_not_drained")
 async def test_whoever_looks_for_work_looks_once_for_each_destination(asked: Explaining) -> None:
     plan = await plan_of(asked, outbox.destinations_with_work(asked.connection))
 
@@ -126,7 +117,6 @@ async def test_clicks_of_a_claim_come_by_key(asked: Explaining) -> None:
 
 
 @pytest.mark.parametrize("what", ["renew", "release", "end", "postpone"])
-@pytest.mark.usefixtures("_not_drained")
 async def test_settling_touches_what_was_claimed(asked: Explaining, what: str) -> None:
     lease = uuid4()
     rows = (await claimed(asked, lease)).rows

@@ -83,9 +83,12 @@ class Housekeeping:
             await self._sign_off()
 
     async def beat(self) -> None:
-        """Says that this dispatcher lives, and asks about held destinations whose time has come."""
+        """Says that this dispatcher lives, keeps the planner from believing that a backlog is empty, and asks about
+        held destinations whose time has come."""
         async with self._database.connection() as connection:
             await upkeep.heartbeat(connection, self._id)
+            if await upkeep.refresh_statistics(connection):
+                log.info("outbox.analyzed")
             probes = await gates.due_probes(connection, timedelta(minutes=self._settings.probe_minutes))
         for app, name in probes:
             await self.probe(app, name)
