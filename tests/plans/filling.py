@@ -17,7 +17,8 @@ ROWS = 200_000
 PLAYERS = 20_000
 DAYS = 5
 
-BASE = datetime.now(UTC).replace(microsecond=0) - timedelta(days=DAYS - 1)
+BASE = datetime.now(UTC).replace(hour=6, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
+"""In the morning, so that the rows' first and last day are no scraps of a few minutes, whenever the test runs."""
 """The time of the first event. Row number n follows it by an equal share of the days."""
 
 STEP_MS = (DAYS - 1) * 86_400_000 // ROWS
