@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import asyncpg
 import psutil
 
 from postbacks.bench.figures import Pair, quantile, summary
@@ -210,8 +211,6 @@ async def offer(stage: Stage, seconds: float, rate: float) -> tuple[int, float]:
 
 
 async def _snapshot(stage: Stage) -> Any:
-    import asyncpg  # noqa: PLC0415
-
     connection = await asyncpg.connect(stage.url)
     await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     await connection.fetchval("SELECT count(*) FROM outbox")
