@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -50,7 +51,7 @@ def derived_event_id(name: str, who: str, occurred_at: datetime) -> str:
 
 def event_key(event_id: str) -> UUID:
     """What the uniqueness of an `event_id` inside its app is checked on."""
-    return uuid_from(blake2b(_EVENT_ID + _framed(event_id), digest_size=16).digest())
+    return uuid_from(_finished(_EVENT_ID, _framed(event_id)))
 
 
 def click_key(click_id_type: str, value: str) -> UUID:
@@ -69,9 +70,20 @@ def fingerprint(content: object, secret: bytes = b"") -> UUID:
     With the app's `secret` nobody who has the database alone can try out whose event it was: the fingerprint
     outlives the erasure of its player. `secret` has at most 64 bytes.
     """
-    text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    return uuid_from(blake2b(text, digest_size=16, key=secret).digest())
+    return uuid_from(_finished(_keyed(secret), orjson.dumps(content, option=orjson.OPT_SORT_KEYS)))
 
 
-_EVENT_ID = _framed("event_id")
+def _finished(begun: blake2b, rest: bytes) -> bytes:
+    """The digest of what was begun and the rest: a copy costs a tenth of a new hash with a key."""
+    whole = begun.copy()
+    whole.update(rest)
+    return whole.digest()
+
+
+@lru_cache(maxsize=256)
+def _keyed(secret: bytes) -> blake2b:
+    return blake2b(digest_size=16, key=secret)
+
+
+_EVENT_ID = blake2b(_framed("event_id"), digest_size=16)
 _DELIVERY = _framed("delivery")

@@ -21,6 +21,7 @@ from postbacks.ingest.fields import (
     VisitorId,
     click_id_problem,
     field_errors,
+    with_text_ids,
 )
 from postbacks.ingest.parsing import AHEAD, OLDEST
 from postbacks.ingest.registering import Visit, click_ids_in, register
@@ -112,7 +113,7 @@ async def post_click(request: Request, app: str | None = None) -> Response:
 def parse_click(body: dict[str, Any]) -> ClickIn:
     """Raises `Invalid`, naming each field."""
     try:
-        return ClickIn.model_validate(body)
+        return ClickIn.model_validate(with_text_ids(body))
     except ValidationError as error:
         raise Invalid("The click is not valid.", errors=field_errors(error)) from None
 

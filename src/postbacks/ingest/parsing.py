@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from pydantic import TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from postbacks.domain import idempotency
 from postbacks.domain.frozen import frozen
@@ -31,6 +31,7 @@ from postbacks.ingest.fields import (
     Time,
     VisitorId,
     field_errors,
+    with_text_ids,
 )
 from postbacks.vault import keyed_hash
 
@@ -56,15 +57,6 @@ class EventIn(Input):
     storefront: Label | None = None
     properties: Properties | None = None
     consent: ConsentIn | None = None
-
-    @model_validator(mode="after")
-    def _together(self) -> EventIn:
-        if (self.value is None) != (self.currency is None):
-            missing = "currency" if self.currency is None else "value"
-            raise ValueError(f"value and currency go together: {missing} is missing")
-        if not (self.user_id or self.visitor_id or self.click_ids or self.ip):
-            raise ValueError("needs at least one of user_id, visitor_id, click_ids, ip to be matched by")
-        return self
 
 
 _BATCH = TypeAdapter(list[EventIn])
@@ -108,42 +100,50 @@ def parse_event(
     """
     if not isinstance(item, dict):
         return [FieldError("body", "must be a JSON object")]
+    item = with_text_ids(item)
     try:
         event = EventIn.model_validate(item)
         if event.event_id is None and idempotency_key is not None:
             event = EventIn.model_validate({**item, "event_id": idempotency_key})
     except ValidationError as error:
-        return [_named(one) for one in field_errors(error)]
-    return _in_time(event, now, first_open=first_open, secret=secret)
+        return field_errors(error)
+    return _checked(event, _Times(now), first_open=first_open, secret=secret)
 
 
 def parse_events(items: list[Any], now: datetime, *, secret: bytes) -> list[NewEvent | list[FieldError]]:
     """`parse_event` for each item of a batch: all in one call where all are valid, else one by one."""
     try:
-        events = _BATCH.validate_python(items)
+        events = _BATCH.validate_python([with_text_ids(item) if isinstance(item, dict) else item for item in items])
     except ValidationError:
         return [parse_event(item, now, secret=secret) for item in items]
-    return [_in_time(event, now, first_open=False, secret=secret) for event in events]
+    times = _Times(now)
+    return [_checked(event, times, first_open=False, secret=secret) for event in events]
 
 
-def _in_time(event: EventIn, now: datetime, *, first_open: bool, secret: bytes) -> NewEvent | list[FieldError]:
-    occurred_at = event.occurred_at or now
-    if occurred_at > now + AHEAD:
+class _Times:
+    """What an event's time may be, worked out once for a batch."""
+
+    __slots__ = ("earliest", "latest", "now")
+
+    def __init__(self, now: datetime) -> None:
+        self.now, self.earliest, self.latest = now, now - OLDEST, now + AHEAD
+
+
+def _checked(event: EventIn, times: _Times, *, first_open: bool, secret: bytes) -> NewEvent | list[FieldError]:
+    """What no field can say of itself. Findings about several fields are told of the first of them."""
+    if (event.value is None) is not (event.currency is None):
+        missing = "currency" if event.currency is None else "value"
+        return [FieldError(missing, f"value and currency go together: {missing} is missing")]
+    if not (event.user_id or event.visitor_id or event.click_ids or event.ip):
+        return [FieldError("user_id", "needs at least one of user_id, visitor_id, click_ids, ip to be matched by")]
+    occurred_at = event.occurred_at
+    if occurred_at is None:
+        occurred_at = times.now
+    elif occurred_at > times.latest:
         return [FieldError("occurred_at", "is more than 10 minutes in the future")]
-    if occurred_at < now - OLDEST:
+    elif occurred_at < times.earliest:
         return [FieldError("occurred_at", "is more than 90 days ago")]
     return _new_event(event, occurred_at, first_open=first_open, secret=secret)
-
-
-def _named(error: FieldError) -> FieldError:
-    """Findings about several fields are told of the first of them."""
-    if error.field != "body":
-        return error
-    if error.message.startswith("value and currency"):
-        return FieldError("currency" if error.message.endswith("currency is missing") else "value", error.message)
-    if error.message.startswith("needs at least one"):
-        return FieldError("user_id", error.message)
-    return error
 
 
 def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool, secret: bytes) -> NewEvent:
