@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from postbacks.domain.matching import Rules, SendTo
+from postbacks.domain.planning import Timing
 from postbacks.errors import SettingError
 from postbacks.platforms.base import Adapter, Target
 from postbacks.platforms.registry import ADAPTERS
@@ -18,6 +19,10 @@ from postbacks.sealing import open_destination
 from postbacks.settings import Settings
 from postbacks.store.configuration import AppRow, DestinationRow
 from postbacks.vault import Vault, user_hash
+
+
+_NEVER = Timing(age=timedelta(0))
+"""Of a destination that cannot be used: nothing is planned for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Destination:
     version: int
     broken: str = ""
     """Why it cannot be used although it is stored (a key is missing, a setting is no longer known)."""
+    timing: Timing = _NEVER
 
     @property
     def platform(self) -> str:
@@ -47,12 +53,6 @@ class Destination:
         if entry is not None:
             return entry or self.adapter.wildcard(event_name)
         return self.adapter.wildcard(event_name) if "*" in self.events else None
-
-    def not_before(self, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        return self.adapter.not_before(self.target, occurred_at=occurred_at, clicked_at=clicked_at)
-
-    def deadline(self, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        return self.adapter.deadline(self.target, occurred_at=occurred_at, clicked_at=clicked_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +122,17 @@ class Catalog:
             broken = str(error)
         except ValidationError as error:
             broken = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        events = row.events if row.events is not None else adapter.presets
+        target = Target(credentials, options, self.bases(adapter))
         return Destination(
             app=row.app,
             name=row.name,
             adapter=adapter,
-            target=Target(credentials, options, self.bases(adapter)),
-            events=events,
+            target=target,
+            events=row.events if row.events is not None else adapter.presets,
             enabled=row.enabled and not broken,
             version=row.version,
             broken=broken,
+            timing=_NEVER if broken else adapter.timing(target),
         )
 
     def bases(self, adapter: Adapter[Any, Any]) -> Mapping[str, str]:

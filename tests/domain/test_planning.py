@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Click
-from postbacks.domain.planning import NotSent, Omitted, Plan, plan, route
+from postbacks.domain.planning import NotSent, Omitted, Plan, Timing, plan, route
 from tests.domain.strategies import NOW, ago, click
 
 META = click(1, ago(hours=3))
@@ -30,18 +30,13 @@ class Fake:
     mapped: frozenset[str] = frozenset({"install"})
     hold: timedelta = timedelta()
     age: timedelta = timedelta(days=7)
-    asked: list[tuple[datetime, datetime]] = field(default_factory=list)
 
     def mapping_for(self, event_name: str) -> Mapping[str, Any] | None:
         return {} if event_name in self.mapped else None
 
-    def not_before(self, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        self.asked.append((occurred_at, clicked_at))
-        return clicked_at + self.hold
-
-    def deadline(self, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        self.asked.append((occurred_at, clicked_at))
-        return occurred_at + self.age
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.age, wait=self.hold, wait_from_click=True)
 
 
 def planned(*outlets: Fake, decision: Decision = MATCHED, occurred_at: datetime = NOW, refused: bool = False) -> Plan:
@@ -58,7 +53,24 @@ def test_a_destination_whose_platform_has_a_click_gets_a_delivery_at_once() -> N
     assert (delivery.due, delivery.deadline) == (NOW, NOW + timedelta(days=7))
     assert not delivery.held
     assert not delivery.expired
-    assert set(outlet.asked) == {(NOW, META.clicked_at)}
+
+
+@pytest.mark.parametrize(
+    ("timing", "not_before", "deadline"),
+    [
+        (Timing(timedelta(7)), timedelta(0), timedelta(7)),
+        (Timing(timedelta(7), age_of_click=True), timedelta(0), timedelta(4)),
+        (Timing(timedelta(7), wait=timedelta(1)), timedelta(1), timedelta(7)),
+        (Timing(timedelta(7), wait=timedelta(1), wait_from_click=True), timedelta(-2), timedelta(7)),
+    ],
+)
+def test_wait_and_age_count_from_the_event_or_the_click(
+    timing: Timing, not_before: timedelta, deadline: timedelta
+) -> None:
+    clicked_at = NOW - timedelta(days=3)
+
+    assert timing.not_before(NOW, clicked_at) == NOW + not_before
+    assert timing.deadline(NOW, clicked_at) == NOW + deadline
 
 
 def test_each_platform_gets_its_own_click_and_two_destinations_of_one_share_it() -> None:

@@ -9,14 +9,13 @@ from uuid import UUID
 from postbacks.admin.service import Admin
 from postbacks.catalog import App, Destination
 from postbacks.domain import ids
-from postbacks.domain.idempotency import click_key
 from postbacks.domain.matching import Candidate, Decision, Method, decide
 from postbacks.domain.model import Click
 from postbacks.domain.planning import plan, route
 from postbacks.errors import Invalid
 from postbacks.ingest.parsing import NewEvent, parse_event
 from postbacks.ingest.recording import refuses
-from postbacks.ingest.resolving import PREFERENCE, Facts, Resolver
+from postbacks.ingest.resolving import PREFERENCE, Resolver
 from postbacks.outbound.converting import conversion_of
 from postbacks.outbound.masking import Mask
 from postbacks.platforms.registry import CLICK_ID_PLATFORM
@@ -34,15 +33,10 @@ async def preview(service: Admin, app: App, destination: Destination, body: Mapp
         raise Invalid("The event is not valid.", errors=event)
     if destination.broken:
         return {"would_send": False, "reason": "broken_configuration", "message": destination.broken}
-    click_keys = tuple(click_key(name, value) for name, value in event.click_ids.items())
     async with service.database.connection() as connection:
         resolver = Resolver(connection, app.name, app.rules)
-        known = await click_store.by_keys(connection, app.name, click_keys)
-        decision = (
-            await resolver.resolve(
-                [Facts(event.occurred_at, event.consent, event.user_id, event.visitor_id, click_keys)]
-            )
-        )[0]
+        known = await click_store.by_keys(connection, app.name, event.click_keys)
+        decision = (await resolver.resolve([event]))[0]
     if not decision.matched:
         decision = _with_given_clicks(event, app, known)
     routed = route(
@@ -93,8 +87,8 @@ def _with_given_clicks(event: NewEvent, app: App, known: Mapping[UUID, Click]) -
         Candidate(
             Click(ids.new_id(event.occurred_at), name, value, event.occurred_at, consent=event.consent), Method.CLICK_ID
         )
-        for name, value in event.click_ids.items()
-        if click_key(name, value) not in known
+        for (name, value), key in zip(event.click_ids.items(), event.click_keys, strict=True)
+        if key not in known
     ]
     return decide(event.occurred_at, event.consent, candidates, app.rules, CLICK_ID_PLATFORM, PREFERENCE)
 

@@ -112,10 +112,12 @@ def decide(
     platform seen at the same moment (gclid before gbraid).
     """
     considered: list[Considered] = []
-    tiers: dict[Method, list[Candidate]] = {}
-    for candidate in candidates:
-        tiers.setdefault(candidate.method, []).append(candidate)
-    for method in Method if len(tiers) > 1 else tiers:
+    tiers: dict[Method, Sequence[Candidate]] = {}
+    if len({candidate.method for candidate in candidates}) == 1:
+        tiers[candidates[0].method] = candidates
+    else:
+        tiers = {method: [one for one in candidates if one.method is method] for method in Method}
+    for method in tiers:
         tier = tiers.get(method, ())
         usable: list[Candidate] = []
         for candidate in tier:
@@ -213,8 +215,9 @@ def _take(
         elif rules.send_to is SendTo.LAST_CLICK and (clicks or refused):
             considered.append(Considered(click, method, False, "only the last click is sent (send_to)"))
         else:
-            if candidate.inheritance is not None:
-                confidence = max(confidence, candidate.inheritance.confidence, key=_SURE.index)
+            inheritance = candidate.inheritance
+            if inheritance is not None and inheritance.confidence is not confidence:
+                confidence = max(confidence, inheritance.confidence, key=_SURE.index)
             if not may_send(click.consent, require_consent=rules.require_consent):
                 refused[platform] = click
                 considered.append(Considered(click, method, False, "consent to postbacks is missing for this click"))

@@ -18,19 +18,23 @@ from postbacks.store.database import Database
 
 def event_answer(app: App, outcome: Outcome) -> dict[str, Any]:
     """The body for an event that was just stored."""
+    recorded = outcome.recorded
     return {
         "event_id": outcome.event_id,
         "status": outcome.status,
         "duplicate": outcome.duplicate,
-        "match": {"method": outcome.method, "platforms": list(outcome.platforms)},
+        "match": {
+            "method": recorded.method if recorded else None,
+            "platforms": recorded.platforms if recorded else (),
+        },
         "deliveries": [
             {
-                "id": ids.public("dlv", one.id),
+                "id": ids.public("dlv", ids.delivery_id(outcome.event, slot)),
                 "destination": one.destination,
                 "platform": one.platform,
                 "status": "held" if one.destination in app.paused and one.status == "queued" else one.status,
             }
-            for one in outcome.deliveries
+            for slot, one in enumerate(recorded.deliveries if recorded else (), 1)
         ],
     }
 

@@ -119,16 +119,19 @@ async def _batch(service: Ingest, app: App, items: Any) -> Response:
             for error in found
         ]
         raise Invalid("No event of the batch is valid.", errors=errors[:1000])
-    outcomes = iter(await service.writer.submit(app, good))
-    results = [
-        _rejected(items[index], found) if isinstance(found, list) else _result(app, next(outcomes), now)
-        for index, found in enumerate(parsed)
-    ]
-    kinds = [result["status"] for result in results]
-    for kind, count in Counter(kinds).items():
+    outcomes = await service.writer.submit(app, good)
+    results = [_result(app, outcome, now) for outcome in outcomes]
+    if len(good) < len(items):
+        taken = iter(results)
+        results = [
+            _rejected(items[index], found) if isinstance(found, list) else next(taken)
+            for index, found in enumerate(parsed)
+        ]
+    kinds = Counter([result["status"] for result in results])
+    for kind, count in kinds.items():
         service.metrics.event(kind, count)
-    conflicts, rejected = kinds.count("conflict"), kinds.count("rejected")
-    duplicates = sum(1 for result in results if result.get("duplicate"))
+    conflicts, rejected = kinds["conflict"], kinds["rejected"]
+    duplicates = sum([outcome.duplicate for outcome in outcomes])
     return json_response(
         {
             "accepted": len(results) - conflicts - rejected - duplicates,
@@ -150,7 +153,9 @@ def _kind(outcome: Outcome) -> str:
 def _result(app: App, outcome: Outcome, now: datetime) -> dict[str, Any]:
     if outcome.conflict:
         return {"event_id": outcome.event_id, "status": "conflict", "duplicate": False}
-    status = current_status(outcome.status, outcome.event, app.late_click, now)
+    status = outcome.status
+    if outcome.duplicate:
+        status = current_status(status, outcome.event, app.late_click, now)
     return {"event_id": outcome.event_id, "status": status, "duplicate": outcome.duplicate}
 
 

@@ -33,6 +33,7 @@ from postbacks.ingest.fields import (
     field_errors,
     with_text_ids,
 )
+from postbacks.privacy.addresses import AddressHashes
 from postbacks.vault import keyed_hash
 
 AHEAD = timedelta(minutes=10)
@@ -74,6 +75,7 @@ class NewEvent:
     user_id: str | None
     visitor_id: str | None
     click_ids: Mapping[str, str]
+    click_keys: tuple[UUID, ...]
     ip: str | None
     value: Decimal | None
     currency: str | None
@@ -83,6 +85,8 @@ class NewEvent:
     consent: Consent
     first_open: bool = False
     """TRACKS: it is an `install` if it is the player's first, else what its name says."""
+    addresses: tuple[AddressHashes, ...] = ()
+    """Never known here: hashes need the app's keys of the time, which are in the database."""
 
 
 def parse_event(
@@ -177,6 +181,7 @@ def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool, secre
         event.user_id,
         event.visitor_id,
         click_ids,
+        tuple([idempotency.click_key(name, value) for name, value in click_ids.items()]) if click_ids else (),
         event.ip,
         event.value,
         event.currency,

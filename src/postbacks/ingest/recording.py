@@ -20,20 +20,9 @@ from postbacks.domain.planning import Omitted, Planned, Route, plan, route
 from postbacks.store import outbox
 from postbacks.store import stats as stats_store
 from postbacks.store.database import Connection
-from postbacks.store.outbox import Ended, OpenDelivery
 from postbacks.store.stats import EVENTS, Count, minute_of
 
 TOO_OLD = "too_old"
-
-
-@frozen
-class PlannedDelivery:
-    """What the answer to the game backend says of a delivery."""
-
-    id: UUID
-    destination: str
-    platform: str
-    status: str
 
 
 @frozen
@@ -88,19 +77,21 @@ class Batch:
 
     app: App
     now: datetime
-    open: list[OpenDelivery] = field(default_factory=list)
-    ended: list[tuple[OpenDelivery, str, Ended]] = field(default_factory=list)
+    open: list[tuple[UUID, Planned]] = field(default_factory=list)
+    ended: list[tuple[UUID, Planned]] = field(default_factory=list)
+    """Too old for the platform as they are planned."""
     statuses: Counter[str] = field(default_factory=Counter)
     """Events by status; a negative number takes back what was counted before."""
     not_sent: Counter[str] = field(default_factory=Counter)
     """Events by the JSON of their omissions: thousands share a few texts."""
 
-    def add(self, event: UUID, recorded: Recorded) -> list[PlannedDelivery]:
-        """Adds an event's deliveries; returns them for the answer."""
+    def add(self, event: UUID, recorded: Recorded) -> None:
+        """Adds an event's deliveries."""
         self.statuses[recorded.status] += 1
         if recorded.not_sent is not None:
             self.not_sent[recorded.not_sent] += 1
-        return [self._plan(ids.delivery_id(event, slot), one) for slot, one in enumerate(recorded.deliveries, 1)]
+        for slot, one in enumerate(recorded.deliveries, 1):
+            (self.ended if one.expired else self.open).append((ids.delivery_id(event, slot), one))
 
     def take_back(self, recorded: Recorded) -> None:
         """An event that was counted like this before is counted anew."""
@@ -108,29 +99,19 @@ class Batch:
         if recorded.not_sent is not None:
             self.not_sent[recorded.not_sent] -= 1
 
-    def _plan(self, identifier: UUID, one: Planned) -> PlannedDelivery:
-        status, reason = ("held", one.held) if one.held else ("queued", None)
-        # By position: names would make the call on the hot path take four times as long.
-        row = OpenDelivery(identifier, one.destination, one.due, one.deadline, self.now, one.click.id, status, reason)
-        if one.expired:
-            self.ended.append((row, one.platform, Ended(identifier, "expired", TOO_OLD, 0)))
-            return PlannedDelivery(identifier, one.destination, one.platform, "expired")
-        self.open.append(row)
-        return PlannedDelivery(identifier, one.destination, one.platform, status)
-
     async def write(self, connection: Connection, database_now: datetime) -> None:
         """Writes all of it. `database_now`: the transaction's time by PostgreSQL's clock."""
         if self.open:
-            await outbox.insert(connection, self.app.name, self.open, self.now - database_now)
+            await outbox.insert(connection, self.app.name, self.open, self.now, self.now - database_now)
         if self.ended:
-            await outbox.insert_ended(connection, self.app.name, self.ended, self.now)
+            await outbox.insert_ended(connection, self.app.name, self.ended, TOO_OLD, self.now)
         await stats_store.add(connection, self.app.name, self._counts())
 
     def _counts(self) -> Counter[Count]:
         minute = minute_of(self.now)
         counts: Counter[Count] = Counter()
-        for row, _, _ in self.ended:
-            counts[Count(minute, row.destination, "expired", TOO_OLD)] += 1
+        for _, one in self.ended:
+            counts[Count(minute, one.destination, "expired", TOO_OLD)] += 1
         for status, n in self.statuses.items():
             counts[Count(minute, EVENTS, status)] += n
         for text, n in self.not_sent.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 from postbacks.domain.frozen import frozen
@@ -22,9 +23,26 @@ PREFERENCE: Mapping[str, int] = {
 }
 
 
+class Matchable(Protocol):
+    """What a match may use of one event. `addresses`: hashes of its address under every live key."""
+
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def consent(self) -> Consent: ...
+    @property
+    def user_id(self) -> str | None: ...
+    @property
+    def visitor_id(self) -> str | None: ...
+    @property
+    def click_keys(self) -> Sequence[UUID]: ...
+    @property
+    def addresses(self) -> Sequence[AddressHashes]: ...
+
+
 @frozen
 class Facts:
-    """What a match may use of one event. `addresses`: hashes of its address under every live key."""
+    """`Matchable`, put together of what is known elsewhere."""
 
     occurred_at: datetime
     consent: Consent
@@ -42,6 +60,7 @@ class Resolver:
         self._app = app
         self._rules = rules
         self._candidates: dict[int, list[Candidate]] = {}
+        """By the index of the event; only of those that have any."""
         self._links: dict[str, list[tuple[Click, Inheritance | None]]] = {}
         self._tiers = (
             (Method.CLICK_ID, self._by_click_id),
@@ -52,11 +71,11 @@ class Resolver:
         """Each adds candidates and returns whether there may be any."""
         self.new_links: list[Link] = []
 
-    async def resolve(self, facts: Sequence[Facts]) -> list[Decision]:
+    async def resolve(self, facts: Sequence[Matchable]) -> list[Decision]:
         """One decision per event. An event inherits from an earlier one of the same call, too."""
         decisions: list[Decision] = [_NO_MATCH] * len(facts)
         order = sorted(range(len(facts)), key=lambda index: facts[index].occurred_at)
-        self._candidates = {index: [] for index in order}
+        self._candidates = {}
         pending = order
         for method, find in self._tiers:
             if not pending:
@@ -66,70 +85,73 @@ class Resolver:
             for index in pending:
                 if method is Method.USER_ID:
                     self._add_links(index, facts[index])
-                if self._candidates[index]:
+                if index in self._candidates:
                     decisions[index] = self._decide(facts[index], self._candidates[index])
-                    self._note_links(facts[index], decisions[index])
             pending = [index for index in pending if not decisions[index].matched]
         for index in pending:
-            user = facts[index].user_id
-            if user in self._links:
+            if facts[index].user_id in self._links:
                 self._add_links(index, facts[index])
-                decisions[index] = self._decide(facts[index], self._candidates[index])
-                self._note_links(facts[index], decisions[index])
+                decisions[index] = self._decide(facts[index], self._candidates.get(index, ()))
         return decisions
 
-    def _decide(self, facts: Facts, candidates: Sequence[Candidate]) -> Decision:
-        return decide(facts.occurred_at, facts.consent, candidates, self._rules, CLICK_ID_PLATFORM, PREFERENCE)
+    def _decide(self, facts: Matchable, candidates: Sequence[Candidate]) -> Decision:
+        decision = decide(facts.occurred_at, facts.consent, candidates, self._rules, CLICK_ID_PLATFORM, PREFERENCE)
+        self._note_links(facts, decision)
+        return decision
 
-    def _add_links(self, index: int, facts: Facts) -> None:
+    def _add_links(self, index: int, facts: Matchable) -> None:
         links = self._links.get(facts.user_id or "")
         if not links:
             return
-        candidates = self._candidates[index]
-        known = {one.click.id for one in candidates if one.method is Method.USER_ID} if candidates else ()
-        for click, inheritance in links:
-            if click.id not in known:
-                candidates.append(Candidate(click, Method.USER_ID, inheritance))
+        found = [Candidate(click, Method.USER_ID, inheritance) for click, inheritance in links]
+        candidates = self._candidates.setdefault(index, found)
+        if candidates is not found:
+            known = {one.click.id for one in candidates if one.method is Method.USER_ID}
+            candidates.extend([one for one in found if one.click.id not in known])
 
-    def _note_links(self, facts: Facts, decision: Decision) -> None:
+    def _note_links(self, facts: Matchable, decision: Decision) -> None:
         """A matched event ties its player to the clicks, so that later events inherit the match."""
-        if facts.user_id is None or decision.confidence is None:
+        user_id, confidence = facts.user_id, decision.confidence
+        if user_id is None or confidence is None:
             return
-        known = self._links.setdefault(facts.user_id, [])
+        known = self._links.setdefault(user_id, [])
         passed_on: Inheritance | None = None
         for click in (*decision.clicks.values(), *decision.refused.values()):
-            if any(inheritance is not None and other.id == click.id for other, inheritance in known):
+            if _is_passed_on(click, known):
                 continue
             passed_on = passed_on or Inheritance(
                 until=facts.occurred_at + self._rules.install_inheritance,
-                confidence=decision.confidence,
+                confidence=confidence,
                 since=facts.occurred_at,
             )
             known.append((click, passed_on))
-            self.new_links.append(Link(facts.user_id, click.id, decision.confidence, passed_on))
+            self.new_links.append(Link(user_id, click.id, confidence, passed_on))
 
-    async def _by_click_id(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
+    async def _by_click_id(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
         wanted = {key for index in pending for key in facts[index].click_keys}
         if not wanted:
             return False
         found = await store.by_keys(self._connection, self._app, wanted)
         for index in pending:
-            self._candidates[index].extend(
-                Candidate(found[key], Method.CLICK_ID) for key in facts[index].click_keys if key in found
-            )
+            keys = facts[index].click_keys
+            self._add(index, [Candidate(found[key], Method.CLICK_ID) for key in keys if key in found])
         return bool(found)
 
-    async def _by_visitor(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
+    def _add(self, index: int, candidates: Sequence[Candidate]) -> None:
+        if candidates:
+            self._candidates.setdefault(index, []).extend(candidates)
+
+    async def _by_visitor(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
         wanted = {facts[index].visitor_id for index in pending if facts[index].visitor_id}
         if not wanted:
             return False
         found = await store.by_visitors(self._connection, self._app, [one for one in wanted if one])
         for index in pending:
             clicks = found.get(facts[index].visitor_id or "", ())
-            self._candidates[index].extend(Candidate(click, Method.VISITOR_ID) for click in clicks)
+            self._add(index, [Candidate(click, Method.VISITOR_ID) for click in clicks])
         return bool(found)
 
-    async def _by_user(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
+    async def _by_user(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
         wanted = {facts[index].user_id for index in pending if facts[index].user_id}
         if not wanted:
             return False
@@ -142,7 +164,7 @@ class Resolver:
                 learned.extend(link for link in links if link[0].id not in known)
         return bool(self._links)
 
-    async def _by_address(self, facts: Sequence[Facts], pending: Sequence[int]) -> bool:
+    async def _by_address(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
         since = min((facts[index].occurred_at for index in pending), default=None)
         hashes = {one for index in pending for one in facts[index].addresses}
         if since is None or not hashes:
@@ -155,8 +177,19 @@ class Resolver:
                 found |= await store.by_addresses(self._connection, self._app, wanted, network=network, since=oldest)
         for index in pending:
             for one in facts[index].addresses:
-                self._candidates[index].extend(
-                    Candidate(click, Method.IP, same_address=address == one.address)
-                    for click, address in found.get(one.match, ())
+                self._add(
+                    index,
+                    [
+                        Candidate(click, Method.IP, same_address=address == one.address)
+                        for click, address in found.get(one.match, ())
+                    ],
                 )
         return bool(found)
+
+
+def _is_passed_on(click: Click, links: Sequence[tuple[Click, Inheritance | None]]) -> bool:
+    """Whether an earlier match of the player passes the click on. (A loop: this is asked for every event.)"""
+    for other, inheritance in links:  # noqa: SIM110
+        if inheritance is not None and (other is click or other.id == click.id):
+            return True
+    return False

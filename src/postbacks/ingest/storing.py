@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,13 +11,13 @@ from postbacks.catalog import App
 from postbacks.domain import ids
 from postbacks.domain.consent import may_match
 from postbacks.domain.frozen import frozen
-from postbacks.domain.idempotency import click_key, match_key
+from postbacks.domain.idempotency import match_key
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Click
 from postbacks.ingest.address_book import AddressBook
 from postbacks.ingest.parsing import NewEvent
-from postbacks.ingest.recording import Batch, PlannedDelivery, Recorded, Routes, record
-from postbacks.ingest.resolving import Facts, Resolver
+from postbacks.ingest.recording import Batch, Recorded, Routes, record
+from postbacks.ingest.resolving import Facts, Matchable, Resolver
 from postbacks.privacy.addresses import AddressHashes, hashed, parse_address
 from postbacks.store import clicks as click_store
 from postbacks.store import events as event_store
@@ -36,9 +37,8 @@ class Outcome:
     status: str = ""
     duplicate: bool = False
     conflict: bool = False
-    method: str | None = None
-    platforms: tuple[str, ...] = ()
-    deliveries: Sequence[PlannedDelivery] = ()
+    recorded: Recorded | None = None
+    """Of an event that this call stored."""
 
 
 class Storing:
@@ -50,6 +50,7 @@ class Storing:
         self._now = now
         self._addresses = addresses
         self._database_now = now
+        self._any_erased = True
         self.due = False
         """Whether something can be sent at once."""
         self.newly_linked: set[str] = set()
@@ -70,13 +71,14 @@ class Storing:
         first: dict[UUID, int] = {}
         for index, event in enumerate(events):
             first.setdefault(event.key, index)
-        all_free, self._database_now = await event_store.claim_keys(
+        claimed = await event_store.claim_keys(
             self._connection,
             self._app.name,
             [(events[index].key, identifiers[index], events[index].fingerprint) for index in first.values()],
         )
+        self._database_now, self._any_erased = claimed.now, claimed.any_erased
         outcomes: dict[int, Outcome] = {}
-        if all_free and len(first) == len(events):
+        if claimed.all_free and len(first) == len(events):
             return list(range(len(events))), outcomes
         there = await event_store.known(self._connection, self._app.name, first)
         fresh = [index for key, index in first.items() if there[key].event == identifiers[index]]
@@ -119,7 +121,9 @@ class Storing:
             is_erased = event.user_id in erased
             decision = decisions.get(index, _NO_MATCH)
             name = names.get(index, event.name)
-            keys = waiting_keys(facts[index]) if index in facts and not decision.matched and app.late_click else ()
+            keys: Sequence[UUID] = ()
+            if not decision.matched and index in facts and app.late_click:
+                keys = waiting_keys(facts[index])
             recorded = record(
                 routes,
                 app.rules,
@@ -140,10 +144,9 @@ class Storing:
                 recorded.status,
                 False,
                 False,
-                recorded.method,
-                recorded.platforms,
-                batch.add(identifier, recorded),
+                recorded,
             )
+            batch.add(identifier, recorded)
         if len(outcomes) > len(fresh):
             _answer_repeats(outcomes, {identifiers[index]: outcomes[index] for index in fresh})
         await event_store.insert(connection, app.name, rows)
@@ -152,9 +155,11 @@ class Storing:
             await event_store.wait(connection, app.name, waiting)
         if resolver.new_links:
             self.newly_linked = await click_store.link(connection, app.name, resolver.new_links)
-        self.due = any(one.due <= now for one in batch.open)
+        self.due = any(one.due <= now for _, one in batch.open)
 
     async def _erased(self, events: Sequence[NewEvent]) -> set[str | None]:
+        if not self._any_erased:
+            return set()
         keys = {self._app.user_key(event.user_id): event.user_id for event in events if event.user_id}
         if not keys:
             return set()
@@ -179,7 +184,7 @@ class Storing:
         """A click ID that comes with an event counts as a click, first seen at the time of the event."""
         clicks: dict[UUID, NewClick] = {}
         for event in events:
-            for name, value in event.click_ids.items():
+            for (name, value), key in zip(event.click_ids.items(), event.click_keys, strict=True):
                 click = Click(
                     id=ids.new_id(self._now),
                     type=name,
@@ -188,26 +193,22 @@ class Storing:
                     visitor_id=event.visitor_id or "",
                     consent=event.consent,
                 )
-                key = click_key(name, value)
                 if key not in clicks or click.clicked_at < clicks[key].click.clicked_at:
                     clicks[key] = NewClick(click, key)
         if clicks:
             await click_store.insert(self._connection, self._app.name, list(clicks.values()))
 
-    async def _facts(self, events: Sequence[NewEvent], indexes: Sequence[int]) -> dict[int, Facts]:
-        """What the match may use of each event."""
-        addresses = {index: await self._hashes(events[index]) for index in indexes if events[index].ip is not None}
-        return {
-            index: Facts(
-                event.occurred_at,
-                event.consent,
-                event.user_id,
-                event.visitor_id,
-                tuple([click_key(name, value) for name, value in event.click_ids.items()]),
-                addresses.get(index, ()),
-            )
-            for index, event in ((index, events[index]) for index in indexes)
-        }
+    async def _facts(self, events: Sequence[NewEvent], indexes: Sequence[int]) -> dict[int, Matchable]:
+        """What the match may use of each event: the event itself, unless an address is to be hashed."""
+        facts: dict[int, Matchable] = {index: events[index] for index in indexes}
+        for index in indexes:
+            event = events[index]
+            if event.ip is not None:
+                hashes = await self._hashes(event)
+                facts[index] = Facts(
+                    event.occurred_at, event.consent, event.user_id, event.visitor_id, event.click_keys, hashes
+                )
+        return facts
 
     async def _hashes(self, event: NewEvent) -> tuple[AddressHashes, ...]:
         """The event's address under every key that a click inside the window may have been hashed with."""
@@ -220,7 +221,7 @@ class Storing:
         return tuple(hashed(address, key) for key in keys)
 
 
-def waiting_keys(facts: Facts) -> list[UUID]:
+def waiting_keys(facts: Matchable) -> Sequence[UUID]:
     """Under what a click that arrives later can find the event."""
     keys = []
     if facts.visitor_id:
@@ -247,9 +248,7 @@ def _as_repeat(outcome: Outcome, first: Outcome) -> Outcome:
         status=first.status,
         duplicate=outcome.duplicate,
         conflict=outcome.conflict,
-        method=first.method,
-        platforms=first.platforms,
-        deliveries=first.deliveries,
+        recorded=first.recorded,
     )
 
 
@@ -261,21 +260,33 @@ def _nameless(event: NewEvent) -> str:
 
 def _row(identifier: UUID, event: NewEvent, name: str, recorded: Recorded, *, erased: bool) -> EventRow:
     """Of an erased player nothing is kept but that an event was refused."""
-    kept = not erased
-    return EventRow(
+    row = EventRow(
         identifier,
-        event.event_id if kept else _nameless(event),
+        event.event_id,
         name,
         event.occurred_at,
-        event.user_id if kept else None,
-        event.visitor_id if kept else None,
-        event.value if kept else None,
-        event.currency if kept else None,
-        event.platform if kept else None,
-        event.storefront if kept else None,
-        event.properties if kept else None,
+        event.user_id,
+        event.visitor_id,
+        event.value,
+        event.currency,
+        event.platform,
+        event.storefront,
+        event.properties,
         event.consent,
         recorded.status,
         recorded.match,
         recorded.not_sent,
+    )
+    if not erased:
+        return row
+    return replace(
+        row,
+        event_id=_nameless(event),
+        user_id=None,
+        visitor_id=None,
+        value=None,
+        currency=None,
+        platform=None,
+        storefront=None,
+        properties=None,
     )

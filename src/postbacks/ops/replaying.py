@@ -86,7 +86,7 @@ async def _sendable(
         consent = narrower(click[0].consent, event.consent)
         if not may_match(consent) or not may_send(consent, require_consent=app.rules.require_consent):
             continue
-        deadline = destination.deadline(occurred_at=event.occurred_at, clicked_at=click[0].clicked_at)
+        deadline = destination.timing.deadline(event.occurred_at, click[0].clicked_at)
         if deadline > now:
             found[row.id] = deadline
     return found

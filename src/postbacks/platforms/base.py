@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Conversion, Verdict
+from postbacks.domain.planning import Timing
 
 
 class ConfigModel(BaseModel):
@@ -157,13 +158,17 @@ class Adapter(ABC, Generic[Cred, Opt]):
         """The mapping that `{"*": {}}` gives an event; `None` where the platform has no custom events."""
         return {"name": event_name}
 
+    @abstractmethod
+    def timing(self, target: Target[Cred, Opt]) -> Timing:
+        """Between what times the platform takes a conversion."""
+
     def not_before(self, target: Target[Cred, Opt], *, occurred_at: datetime, clicked_at: datetime) -> datetime:
         """The earliest time at which the platform should be asked."""
-        return occurred_at
+        return self.timing(target).not_before(occurred_at, clicked_at)
 
-    @abstractmethod
     def deadline(self, target: Target[Cred, Opt], *, occurred_at: datetime, clicked_at: datetime) -> datetime:
         """The time after which the platform refuses the event for its age."""
+        return self.timing(target).deadline(occurred_at, clicked_at)
 
     def token_request(self, target: Target[Cred, Opt], now: datetime) -> Request | None:
         """The request that fetches an access token, where the platform needs one."""

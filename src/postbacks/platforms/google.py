@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from postbacks.domain.model import Conversion, Verdict
+from postbacks.domain.planning import Timing
 from postbacks.platforms import google_ads, google_conversions, google_data_manager, google_oauth, google_outcomes
 from postbacks.platforms.base import Adapter, Answer, Built, CheckResult, Prepared, Request, Token
 from postbacks.platforms.google_config import (
@@ -46,16 +47,18 @@ class Google(Adapter[GoogleCredentials, GoogleOptions]):
         """Google has no custom events: each needs its conversion action."""
         return None
 
-    def not_before(self, target: GoogleTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """`hold_hours` after the click: Google refuses younger ones (sheet google, 4.5).
+    def timing(self, target: GoogleTarget) -> Timing:
+        """From `hold_hours` after the click, because Google refuses younger ones, up to 90 days after it, less an hour
+        (sheet google, 4.5).
 
-        With 0 at once: a time in the future, from a game whose clock is ahead, is sent as now.
+        With a hold of 0 at once: a time in the future, from a game whose clock is ahead, is sent as now.
         """
-        return clicked_at + timedelta(hours=target.options.hold_hours)
-
-    def deadline(self, target: GoogleTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """90 days after the click, less an hour (sheet google, 4.5)."""
-        return google_conversions.deadline(clicked_at)
+        return Timing(
+            age=google_conversions.OLDEST_CLICK - google_conversions.AGE_MARGIN,
+            age_of_click=True,
+            wait=timedelta(hours=target.options.hold_hours),
+            wait_from_click=True,
+        )
 
     def token_request(self, target: GoogleTarget, now: datetime) -> Request:
         """Fetches an access token for the scope of the route (sheet google, 3)."""

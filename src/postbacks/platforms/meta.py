@@ -14,6 +14,7 @@ from pydantic import Field
 
 from postbacks.domain.model import Click, Conversion, Kind, Verdict
 from postbacks.domain.money import json_number
+from postbacks.domain.planning import Timing
 from postbacks.platforms.answer_table import failed_check
 from postbacks.platforms.base import (
     Adapter,
@@ -171,14 +172,13 @@ class Meta(Adapter[MetaCredentials, MetaOptions]):
         """The game's own name; `None` where Meta would find it too long."""
         return {"name": event_name} if len(event_name) <= MAX_NAME else None
 
-    def not_before(self, target: MetaTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """At once: a time in the future is sent as now, but never before the click that `fbc` dates."""
-        return clicked_at
+    def timing(self, target: MetaTarget) -> Timing:
+        """Up to 7 days after the event, 62 for `physical_store` (sheet meta, 5), less the time in flight.
 
-    def deadline(self, target: MetaTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """7 days after the event, 62 for `physical_store` (sheet meta, 5), less the time in flight."""
+        At once: a time in the future is sent as now, but never before the click that `fbc` dates.
+        """
         days = 62 if target.options.action_source == "physical_store" else 7
-        return occurred_at + timedelta(days=days) - IN_FLIGHT
+        return Timing(age=timedelta(days=days) - IN_FLIGHT, wait_from_click=True)
 
     def build(self, target: MetaTarget, conversions: Sequence[Conversion], now: datetime, token: str | None) -> Built:
         parts: list[Part] = []

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 from postbacks import __version__
 from postbacks.domain.model import Conversion, Kind, Verdict
 from postbacks.domain.money import json_number
+from postbacks.domain.planning import Timing
 from postbacks.platforms.base import (
     Adapter,
     Answer,
@@ -121,10 +122,8 @@ class Reddit(Adapter[RedditCredentials, RedditOptions]):
     }
     """Only registration and purchase have a standard type: Reddit's app goals cannot be posted (sheet reddit, 4)."""
 
-    def deadline(
-        self, target: Target[RedditCredentials, RedditOptions], *, occurred_at: datetime, clicked_at: datetime
-    ) -> datetime:
-        return occurred_at + MAX_AGE - AGE_MARGIN
+    def timing(self, target: Target[RedditCredentials, RedditOptions]) -> Timing:
+        return Timing(age=MAX_AGE - AGE_MARGIN)
 
     def build(
         self,

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from postbacks.domain.model import Conversion, Kind, Verdict
 from postbacks.domain.money import json_number
+from postbacks.domain.planning import Timing
 from postbacks.platforms.answer_table import failed_check
 from postbacks.platforms.base import (
     Adapter,
@@ -149,13 +150,12 @@ class TikTok(Adapter[TikTokCredentials, TikTokOptions]):
                 "options.limited_data_use: TikTok finds the player's state by the address; add 'ip' to `share`"
             )
 
-    def not_before(self, target: TikTokTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """At once: a time in the future is sent as now."""
-        return clicked_at
+    def timing(self, target: TikTokTarget) -> Timing:
+        """Up to `max_age_days` after the event, less the time in flight (sheet tiktok, 5).
 
-    def deadline(self, target: TikTokTarget, *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """`max_age_days` after the event, less the time in flight (sheet tiktok, 5)."""
-        return occurred_at + timedelta(days=target.options.max_age_days) - IN_FLIGHT
+        At once: a time in the future is sent as now.
+        """
+        return Timing(age=timedelta(days=target.options.max_age_days) - IN_FLIGHT, wait_from_click=True)
 
     def build(self, target: TikTokTarget, conversions: Sequence[Conversion], now: datetime, token: str | None) -> Built:
         parts: list[Part] = []

@@ -12,6 +12,7 @@ from standardwebhooks import Webhook as Signer
 
 from postbacks import __version__
 from postbacks.domain.model import Conversion, Kind, Verdict
+from postbacks.domain.planning import Timing
 from postbacks.platforms.answer_table import Row, failed_check, pick, settled, unknown_answer
 from postbacks.platforms.base import (
     Adapter,
@@ -118,10 +119,8 @@ class Webhook(Adapter[WebhookCredentials, WebhookOptions]):
     mapping_model = WebhookEvent
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"*": {}}
 
-    def deadline(
-        self, target: Target[WebhookCredentials, WebhookOptions], *, occurred_at: datetime, clicked_at: datetime
-    ) -> datetime:
-        return occurred_at + NO_LIMIT
+    def timing(self, target: Target[WebhookCredentials, WebhookOptions]) -> Timing:
+        return Timing(age=NO_LIMIT)
 
     def build(
         self,

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from postbacks.domain.model import Conversion, Kind, Verdict
 from postbacks.domain.money import decimal_text
+from postbacks.domain.planning import Timing
 from postbacks.platforms.base import (
     Adapter,
     Answer,
@@ -124,10 +125,8 @@ class X(Adapter[XCredentials, XOptions]):
     def wildcard(self, event_name: str) -> Mapping[str, Any] | None:
         return None
 
-    def deadline(
-        self, target: Target[XCredentials, XOptions], *, occurred_at: datetime, clicked_at: datetime
-    ) -> datetime:
-        return occurred_at + timedelta(days=target.options.max_age_days)
+    def timing(self, target: Target[XCredentials, XOptions]) -> Timing:
+        return Timing(age=timedelta(days=target.options.max_age_days))
 
     def build(
         self,

@@ -73,23 +73,32 @@ def event_from(row: Mapping[str, Any]) -> EventRow:
     )
 
 
-async def claim_keys(
-    connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID, UUID]]
-) -> tuple[bool, datetime]:
+@frozen
+class Claimed:
+    """What the first statement of a transaction learned beside taking its keys."""
+
+    all_free: bool
+    now: datetime
+    """The transaction's time by PostgreSQL's clock."""
+    any_erased: bool
+    """Whether the app has erased players at all. Nearly none has, and it need not ask about each player then."""
+
+
+async def claim_keys(connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID, UUID]]) -> Claimed:
     """Takes the idempotency keys that are free: (key, event, fingerprint).
 
-    Returns whether all of them were, and the time of the transaction by PostgreSQL's clock. The keys are taken in
-    their order, so that two transactions that want the same ones do not lock each other out.
+    The keys are taken in their order, so that two transactions that want the same ones do not lock each other out.
     """
-    ordered = sorted(keys, key=lambda one: one[0].int)
+    ordered = sorted(keys, key=lambda one: one[0].bytes)
     row = await connection.fetchrow(
         "WITH mine AS (INSERT INTO event_keys (app_id, key, event, fingerprint) "
         "SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING RETURNING 1) "
-        "SELECT count(*) AS taken, now() AS now FROM mine",
+        "SELECT count(*) AS taken, now() AS now, EXISTS (SELECT 1 FROM erasures WHERE app_id = $1) AS any_erased "
+        "FROM mine",
         app,
         *zip(*ordered, strict=True),
     )
-    return row["taken"] == len(ordered), row["now"]
+    return Claimed(row["taken"] == len(ordered), row["now"], row["any_erased"])
 
 
 async def known(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[UUID, Known]:

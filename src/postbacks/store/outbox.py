@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from postbacks.domain.frozen import frozen
+from postbacks.domain.planning import Planned
 from postbacks.store import stats
 from postbacks.store.database import Connection
 
@@ -119,8 +120,10 @@ async def database_now(connection: Connection) -> datetime:
     return now
 
 
-async def insert(connection: Connection, app: str, rows: Sequence[OpenDelivery], ahead: timedelta) -> None:
-    """Adds planned deliveries, in the transaction of their events.
+async def insert(
+    connection: Connection, app: str, rows: Sequence[tuple[UUID, Planned]], now: datetime, ahead: timedelta
+) -> None:
+    """Adds planned deliveries under their ids, in the transaction of their events.
 
     `ahead`: how far the clock that `due` was reckoned with is ahead of PostgreSQL's. When something is due is decided
     by PostgreSQL's clock alone, so that a machine whose clock is wrong delays and hurries nothing.
@@ -131,36 +134,34 @@ async def insert(connection: Connection, app: str, rows: Sequence[OpenDelivery],
         records=[
             (
                 app,
-                row.id,
-                row.destination,
-                row.due - ahead,
-                row.deadline,
-                row.created_at,
-                row.click,
-                row.status,
-                row.reason,
+                identifier,
+                one.destination,
+                one.due - ahead,
+                one.deadline,
+                now,
+                one.click.id,
+                one.status,
+                one.held or None,
             )
-            for row in rows
+            for identifier, one in rows
         ],
     )
 
 
 async def insert_ended(
-    connection: Connection, app: str, rows: Sequence[tuple[OpenDelivery, str, Ended]], now: datetime
+    connection: Connection, app: str, rows: Sequence[tuple[UUID, Planned]], reason: str, now: datetime
 ) -> None:
-    """Deliveries that end as they are planned (too old for the platform): (row, platform, end)."""
+    """Deliveries that end as they are planned, without a try."""
     await connection.execute(
         "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
-        "updated_at) SELECT $1, *, $9, $9 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], "
-        "$7::int2[], $8::uuid[])",
+        "updated_at) SELECT $1, id, destination, platform, 'expired', $6, 0, click, $7, $7 "
+        "FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[]) AS v(id, destination, platform, click)",
         app,
-        [row.id for row, _, _ in rows],
-        [row.destination for row, _, _ in rows],
-        [platform for _, platform, _ in rows],
-        [end.status for _, _, end in rows],
-        [end.reason for _, _, end in rows],
-        [end.attempts for _, _, end in rows],
-        [row.click for row, _, _ in rows],
+        [identifier for identifier, _ in rows],
+        [one.destination for _, one in rows],
+        [one.platform for _, one in rows],
+        [one.click.id for _, one in rows],
+        reason,
         now,
     )
 
