@@ -20,7 +20,6 @@ from postbacks.settings import Settings
 from postbacks.store.configuration import AppRow, DestinationRow
 from postbacks.vault import Vault, user_hash
 
-
 _NEVER = Timing(age=timedelta(0))
 """Of a destination that cannot be used: nothing is planned for it."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -17,7 +19,8 @@ from asyncpg.pgproto import pgproto  # for its UUID, a plain value; nothing here
 MAX_SLOTS = 255
 """Destinations that one event can go to."""
 
-_VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
+_VERSION, _VARIANT = 0x7 << 12, 0x2 << 62
+_HALVES = struct.Struct("!QQ")
 _RANDOM = (1 << 54) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOTS = [bytes((slot,)) for slot in range(MAX_SLOTS + 1)]
@@ -50,15 +53,10 @@ def new_id(now: datetime) -> UUID:
 def new_ids(now: datetime, amount: int) -> list[UUID]:
     """So many fresh ids, in order."""
     places = _sequence.take(_milliseconds(now), amount)
-    noise = os.urandom(8 * amount)
+    noise = struct.unpack(f"!{amount}Q", os.urandom(8 * amount))
     return [
-        uuid_of(
-            (place >> 12 << 80)
-            | _VERSION_AND_VARIANT
-            | ((place & 0xFFF) << 64)
-            | ((int.from_bytes(noise[8 * index : 8 * index + 7]) & _RANDOM) << 8)
-        )
-        for index, place in enumerate(places)
+        uuid_from(_HALVES.pack((place >> 12 << 16) | _VERSION | (place & 0xFFF), _VARIANT | (number & _RANDOM) << 8))
+        for place, number in zip(places, noise, strict=True)
     ]
 
 
@@ -67,10 +65,8 @@ def uuid_of(number: int) -> UUID:
     return uuid_from(number.to_bytes(16))
 
 
-def uuid_from(raw: bytes) -> UUID:
-    """The UUID of 16 bytes, in the driver's own type: a `uuid.UUID` that is made in a tenth of the time."""
-    made: UUID = pgproto.UUID(raw)
-    return made
+uuid_from: Callable[[bytes], UUID] = pgproto.UUID
+"""The UUID of 16 bytes, in the driver's own type: a `uuid.UUID` that is made in a tenth of the time."""
 
 
 def delivery_id(event: UUID, slot: int) -> UUID:

@@ -76,7 +76,7 @@ def _parse_rfc3339(text: str) -> datetime:
 
 
 def _amount(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("must be a number")
     # Prices repeat. Texts are not remembered: they can have any length.
     return _amount_of(value.strip()) if isinstance(value, str) else _price(value)

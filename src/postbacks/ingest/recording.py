@@ -151,7 +151,7 @@ def record(
         _match_json(decision, routed.platforms, "erased_user" if erased else None),
         routed.not_sent,
         plan(routed.route, occurred_at, decision.clicks, now).deliveries if routed.route.to else (),
-        decision.method.value if decision.method else None,
+        decision.method,
         routed.platforms,
     )
 

@@ -62,6 +62,8 @@ class Storing:
         fresh, outcomes = await self._claim(events, identifiers)
         if fresh:
             await self._store_fresh(fresh, events, identifiers, outcomes)
+        if len(fresh) == len(events):
+            return list(outcomes.values())
         return [outcomes[index] for index in range(len(events))]
 
     async def _claim(

@@ -215,7 +215,10 @@ async def by_users(
     found: dict[str, list[tuple[Click, Inheritance | None]]] = {}
     for user_id, confidence, since, until, *click in rows:
         passed_on = Inheritance(until, _CONFIDENCE[confidence], since) if since is not None else None
-        found.setdefault(user_id, []).append((_matched(*click), passed_on))
+        link = (_matched(*click), passed_on)
+        known = found.setdefault(user_id, [link])
+        if known[0] is not link:
+            known.append(link)
     return found
 
 
