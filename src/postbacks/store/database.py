@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import asyncpg
-import orjson
 
 from postbacks.errors import Unavailable
+from postbacks.store import codecs
 
 Connection: TypeAlias = asyncpg.Connection
 
@@ -50,7 +50,7 @@ class Database:
             min_size=1,
             max_size=size,
             command_timeout=60,
-            init=_prepare,
+            init=codecs.install,
             reset=_keep,
             max_inactive_connection_lifetime=300,
             server_settings={
@@ -97,13 +97,3 @@ async def available() -> AsyncIterator[None]:
 async def _keep(_: Connection) -> None:
     """Given back as it is: nobody changes a connection's settings, and a reset is one more round trip for each use.
     (asyncpg itself refuses a connection that comes back inside a transaction.)"""
-
-
-async def _prepare(connection: Connection) -> None:
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda value: b"\x01" + orjson.dumps(value),
-        decoder=lambda raw: orjson.loads(raw[1:]),
-    )

@@ -29,6 +29,11 @@ from postbacks.errors import SettingError
 log = structlog.get_logger(__name__)
 
 DATABASE = "postbacks"
+_LOCALE = (
+    "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'"
+)
+"""PostgreSQL's own order of texts, by bytes. That of the system costs every comparison in an index a call, and an
+upgrade of the system's library may change it, which breaks the indexes."""
 _FAILURES = (subprocess.SubprocessError, OSError, AssertionError)
 _USERS_OF_SERVER = ".handle_pids.json"
 WATCH_SECONDS = 1.0
@@ -94,7 +99,7 @@ async def ensure_database(url: str) -> None:
     maintenance = await asyncpg.connect(url.replace(f"/{DATABASE}?", "/postgres?", 1))
     try:
         if not await maintenance.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
-            await maintenance.execute(f"CREATE DATABASE {DATABASE}")
+            await maintenance.execute(f"CREATE DATABASE {DATABASE} {_LOCALE}")
     except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
         pass  # another of our processes was faster, by a little or by a hair
     finally:
