@@ -320,17 +320,13 @@ async def _doctor(settings: Settings, app_name: str | None, destination: str | N
 async def _bench(backlog: int, history: int, seconds: float, runs: int, dispatchers: int, sections: list[str]) -> None:
     import orjson  # noqa: PLC0415
 
-    from postbacks.bench.running import SECTIONS, report  # noqa: PLC0415
+    from postbacks.bench.running import SECTIONS, Sizes, report  # noqa: PLC0415
 
     unknown = [name for name in sections if name not in SECTIONS]
     if unknown:
         raise SettingError(f"--only: {', '.join(unknown)} is no section; there are {', '.join(SECTIONS)}.")
     results = await report(
-        backlog=backlog,
-        history=history,
-        seconds=seconds,
-        runs=runs,
-        dispatchers=dispatchers,
+        Sizes(backlog, history, seconds, runs, dispatchers),
         only=sections,
         progress=lambda name: print(f"{name} …", file=sys.stderr, flush=True),
     )

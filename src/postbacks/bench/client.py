@@ -1,6 +1,6 @@
 """A game backend that POSTs events as fast as it is answered, in a process of its own.
 
-    python -m postbacks.bench.client '{"port": 8000, "key": "sk_…", "clients": 64, "batch": 0, "seconds": 5, …}'
+    python -m postbacks.bench.client '{"ports": [8000], "key": "sk_…", "clients": 64, "batch": 0, "seconds": 5, …}'
 
 prints what was answered as JSON. It speaks HTTP over plain sockets, because a full client would cost as much as
 what is measured.
@@ -23,9 +23,11 @@ from postbacks.bench.sink import content_length
 
 @dataclass
 class Load:
-    """What to send. `batch` 0: single events. `rate`: events per second at most, 0 for no limit."""
+    """What to send. `batch` 0: single events. `rate`: events per second at most, 0 for no limit.
 
-    port: int
+    `ports`: of one API process each; the clients take turns."""
+
+    ports: list[int]
     key: str
     tag: str
     clients: int
@@ -119,10 +121,11 @@ async def _run(load: Load) -> dict[str, float]:
     started = time.perf_counter()
     load.stop_at = started + load.seconds
     finished: list[asyncio.Future[None]] = []
-    for _ in range(load.clients):
+    for number in range(load.clients):
         done = loop.create_future()
         finished.append(done)
-        await loop.create_connection(lambda done=done: Client(load, source, done), "127.0.0.1", load.port)  # type: ignore[misc]
+        port = load.ports[number % len(load.ports)]
+        await loop.create_connection(lambda done=done: Client(load, source, done), "127.0.0.1", port)  # type: ignore[misc]
     await asyncio.gather(*finished)
     seconds = time.perf_counter() - started
     waits = sorted(load.waits) or [0.0]

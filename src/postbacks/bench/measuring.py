@@ -22,18 +22,19 @@ IDLE_EVENTS = 30
 POLL = 0.02
 
 
-async def ingest_batches(stage: Stage, seconds: float, runs: int) -> dict[str, Any]:
-    """Events per second in batches of 1,000 on four connections; the ceiling is the bare INSERT."""
+async def ingest_batches(stage: Stage, seconds: float, runs: int, *, apis: int = 1) -> dict[str, Any]:
+    """Events per second in batches of 1,000 on four connections; the ceiling is the bare INSERT, on two."""
     pairs = []
-    async with stage.api() as port:
-        await stage.load(port, clients=1, batch=BATCH, seconds=0.3, players=PLAYERS)
+    async with AsyncExitStack() as processes:
+        ports = [await processes.enter_async_context(stage.api()) for _ in range(apis)]
+        await stage.load(*ports, clients=apis, batch=BATCH, seconds=0.3, players=PLAYERS)
         for _ in range(runs):
             await stage.seeder.empty()
             ceiling = await stage.ceiling(mode="insert", seconds=seconds)
             await stage.seeder.empty()
-            result = await stage.load(port, clients=4, batch=BATCH, seconds=seconds, players=PLAYERS)
+            result = await stage.load(*ports, clients=4, batch=BATCH, seconds=seconds, players=PLAYERS)
             pairs.append(Pair(result["events_per_second"], ceiling))
-    return summary(pairs, "events/s", 0.5)
+    return summary(pairs, "events/s", 0.5) | {"apis": apis}
 
 
 async def ingest_single(stage: Stage, seconds: float, runs: int) -> dict[str, Any]:

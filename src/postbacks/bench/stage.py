@@ -89,9 +89,9 @@ class Stage:
             await first_line(running)
             yield running.pid
 
-    async def load(self, port: int, **load: Any) -> dict[str, float]:
-        """Runs a client process to its end."""
-        arguments = {"port": port, "key": self.secret_key, "tag": secrets.token_hex(4), **load}
+    async def load(self, *ports: int, **load: Any) -> dict[str, float]:
+        """Runs a client process to its end. `ports`: of one API process each."""
+        arguments = {"ports": ports, "key": self.secret_key, "tag": secrets.token_hex(4), **load}
         return await run_to_end("postbacks.bench.client", arguments, self.environment)
 
     async def ceiling(self, **arguments: Any) -> float:
