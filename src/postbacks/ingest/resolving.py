@@ -59,9 +59,10 @@ class Resolver:
         self._connection = connection
         self._app = app
         self._rules = rules
-        self._candidates: dict[int, list[Candidate]] = {}
+        self._candidates: dict[int, Sequence[Candidate]] = {}
         """By the index of the event; only of those that have any."""
-        self._links: dict[str, list[tuple[Click, Inheritance | None]]] = {}
+        self._links: dict[str, list[Candidate]] = {}
+        """By player; the events of a player share them."""
         self._tiers = (
             (Method.CLICK_ID, self._by_click_id),
             (Method.VISITOR_ID, self._by_visitor),
@@ -103,11 +104,10 @@ class Resolver:
         links = self._links.get(facts.user_id or "")
         if not links:
             return
-        found = [Candidate(click, Method.USER_ID, inheritance) for click, inheritance in links]
-        candidates = self._candidates.setdefault(index, found)
-        if candidates is not found:
+        candidates = self._candidates.setdefault(index, links)
+        if candidates is not links:
             known = {one.click.id for one in candidates if one.method is Method.USER_ID}
-            candidates.extend([one for one in found if one.click.id not in known])
+            self._add(index, [one for one in links if one.click.id not in known])
 
     def _note_links(self, facts: Matchable, decision: Decision) -> None:
         """A matched event ties its player to the clicks, so that later events inherit the match."""
@@ -124,7 +124,7 @@ class Resolver:
                 confidence=confidence,
                 since=facts.occurred_at,
             )
-            known.append((click, passed_on))
+            known.append(Candidate(click, Method.USER_ID, passed_on))
             self.new_links.append(Link(user_id, click.id, confidence, passed_on))
 
     async def _by_click_id(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
@@ -139,7 +139,7 @@ class Resolver:
 
     def _add(self, index: int, candidates: Sequence[Candidate]) -> None:
         if candidates:
-            self._candidates.setdefault(index, []).extend(candidates)
+            self._candidates[index] = [*self._candidates.get(index, ()), *candidates]
 
     async def _by_visitor(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
         wanted = {facts[index].visitor_id for index in pending if facts[index].visitor_id}
@@ -160,8 +160,8 @@ class Resolver:
             # What this call learned about a click comes first: it was read from the same database, and it is newer.
             learned = self._links.setdefault(user, links)
             if learned is not links:
-                known = {click.id for click, _ in learned}
-                learned.extend(link for link in links if link[0].id not in known)
+                known = {one.click.id for one in learned}
+                learned.extend([one for one in links if one.click.id not in known])
         return bool(self._links)
 
     async def _by_address(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
@@ -187,9 +187,9 @@ class Resolver:
         return bool(found)
 
 
-def _is_passed_on(click: Click, links: Sequence[tuple[Click, Inheritance | None]]) -> bool:
+def _is_passed_on(click: Click, links: Sequence[Candidate]) -> bool:
     """Whether an earlier match of the player passes the click on. (A loop: this is asked for every event.)"""
-    for other, inheritance in links:  # noqa: SIM110
-        if inheritance is not None and (other is click or other.id == click.id):
+    for one in links:  # noqa: SIM110
+        if one.inheritance is not None and (one.click is click or one.click.id == click.id):
             return True
     return False

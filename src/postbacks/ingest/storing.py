@@ -186,6 +186,8 @@ class Storing:
         """A click ID that comes with an event counts as a click, first seen at the time of the event."""
         clicks: dict[UUID, NewClick] = {}
         for event in events:
+            if not event.click_keys:
+                continue
             for (name, value), key in zip(event.click_ids.items(), event.click_keys, strict=True):
                 click = Click(
                     id=ids.new_id(self._now),

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from postbacks.domain import ids
 from postbacks.domain.frozen import frozen
-from postbacks.domain.matching import Confidence, Inheritance
+from postbacks.domain.matching import Candidate, Confidence, Inheritance, Method
 from postbacks.domain.model import Click, Consent
 from postbacks.privacy.addresses import AddressHashes
 from postbacks.store.database import Connection
@@ -200,9 +200,7 @@ async def by_visitors(connection: Connection, app: str, visitors: Iterable[str])
     return found
 
 
-async def by_users(
-    connection: Connection, app: str, users: Iterable[str]
-) -> dict[str, list[tuple[Click, Inheritance | None]]]:
+async def by_users(connection: Connection, app: str, users: Iterable[str]) -> dict[str, list[Candidate]]:
     """The clicks that players are tied to, with what an earlier match passes on."""
     rows = await connection.fetch(
         f"SELECT p.user_id, p.confidence, p.since, p.until, {_MATCHED} FROM unnest($2::text[]) AS u(user_id) "
@@ -212,13 +210,13 @@ async def by_users(
         list(users),
         PER_VISITOR,
     )
-    found: dict[str, list[tuple[Click, Inheritance | None]]] = {}
+    found: dict[str, list[Candidate]] = {}
     for user_id, confidence, since, until, *click in rows:
         passed_on = Inheritance(until, _CONFIDENCE[confidence], since) if since is not None else None
-        link = (_matched(*click), passed_on)
-        known = found.setdefault(user_id, [link])
-        if known[0] is not link:
-            known.append(link)
+        candidate = Candidate(_matched(*click), Method.USER_ID, passed_on)
+        known = found.setdefault(user_id, [candidate])
+        if known[0] is not candidate:
+            known.append(candidate)
     return found
 
 

@@ -1,8 +1,8 @@
 """How values travel to PostgreSQL and back, where the driver's own way is dear.
 
-Each event writes four times and an amount, and reads three times. The driver takes 0.73 µs for a time, either way, and
-1.1 µs for an amount (Python 3.11); what stands here takes 0.1 µs for a time or an amount that it has just written (the
-time of a transaction, a price) and half of the driver's time for others.
+Each event writes four times and an amount, and reads three times. The driver takes 0.7 µs to write a time and 1.1 µs to
+write an amount (Python 3.11); what stands here takes 0.1 µs for a time or an amount that it has just written (the time
+of a transaction, a price). What is read costs as much as with the driver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import orjson
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """PostgreSQL counts microseconds from here."""
-_TO_UNIX: Final = 946_684_800_000_000
 _INT64: Final = struct.Struct("!q")
 
 
@@ -48,8 +47,7 @@ def encode_time(moment: datetime) -> bytes:
 
 
 def decode_time(raw: bytes) -> datetime:
-    """Exact to the microsecond up to the year 2255, by when a float has no room left for it."""
-    return datetime.fromtimestamp((_INT64.unpack(raw)[0] + _TO_UNIX) / 1_000_000, UTC)
+    return _EPOCH + timedelta(0, 0, _INT64.unpack(raw)[0])
 
 
 _HEAD: Final = struct.Struct("!HhHH")
