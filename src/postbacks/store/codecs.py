@@ -8,7 +8,7 @@ of a transaction, a price). What is read costs as much as with the driver.
 from __future__ import annotations
 
 import struct
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
