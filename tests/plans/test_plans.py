@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -116,7 +117,7 @@ async def test_clicks_of_a_claim_come_by_key(asked: Explaining) -> None:
     reads_no_more_than(plan, "clicks", CLAIM)
 
 
-@pytest.mark.parametrize("what", ["renew", "release", "end", "postpone"])
+@pytest.mark.parametrize("what", ["renew", "release", "end", "postpone", "postpone each"])
 async def test_settling_touches_what_was_claimed(asked: Explaining, what: str) -> None:
     lease = uuid4()
     rows = (await claimed(asked, lease)).rows
@@ -125,11 +126,13 @@ async def test_settling_touches_what_was_claimed(asked: Explaining, what: str) -
     connection = asked.connection
     ended = [Ended(identifier, "delivered", None, 1) for identifier in wanted]
     later = [Postponed(one, "retrying", "x", now, 1, now, 1, 0, False, None, None) for one in wanted]
+    differing = [replace(row, due=now + timedelta(seconds=place)) for place, row in enumerate(later)]
     work: dict[str, Any] = {
         "renew": lambda: outbox.renew(connection, APP, lease, wanted, 60),
         "release": lambda: outbox.release(connection, APP, lease, wanted),
         "end": lambda: outbox.end(connection, APP, "meta", lease, ended),
         "postpone": lambda: outbox.postpone(connection, APP, lease, later, now),
+        "postpone each": lambda: outbox.postpone(connection, APP, lease, differing, now),
     }
     plan = await plan_of(asked, work[what]())
 

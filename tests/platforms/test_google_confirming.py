@@ -14,7 +14,7 @@ from postbacks.dispatch.confirming import GIVE_UP, answered, confirm_wait
 from postbacks.dispatch.delivering import Item
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
-from postbacks.store.outbox import AttemptRow, Ended, OpenDelivery, Postponed
+from postbacks.store.outbox import AttemptRow, Ended, OpenDelivery, Postponed, Said
 from tests.platforms.conversions import NOW
 from tests.platforms.google_setup import GOOGLE, destination, google_conversion
 
@@ -44,8 +44,8 @@ def ask(verdict: Verdict, **row: Any) -> Ended | Postponed:
 
 
 def _entry(verdict: Verdict) -> AttemptRow:
-    said = (verdict.kind.value, verdict.code, None, None, None, None, None)
-    return AttemptRow(ROW.id, 2, NOW, 5, 200, *said)
+    said = Said(NOW, 5, 200, verdict.kind.value, verdict.code, None, None, None, None)
+    return AttemptRow(ROW.id, 2, said, None)
 
 
 def test_each_wait_doubles_up_to_six_hours() -> None:

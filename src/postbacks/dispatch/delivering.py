@@ -11,20 +11,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
 
 import structlog
 
 from postbacks.catalog import Destination
 from postbacks.domain.consent import written
-from postbacks.domain.frozen import frozen
-from postbacks.domain.model import Conversion, Kind, Verdict
+from postbacks.domain.model import Consent, Conversion, Kind, Verdict
 from postbacks.outbound.http import Sender
 from postbacks.outbound.masking import Mask, hidden
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
 from postbacks.platforms.sharing import shared_names
-from postbacks.store.outbox import AttemptRow, OpenDelivery
+from postbacks.store.outbox import AttemptRow, OpenDelivery, Said
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +54,7 @@ class Item:
         return self.row.attempts + len(self.attempts)
 
 
-@frozen
+@dataclass(slots=True)
 class Exchange:
     """One request and its answer as they are logged with each delivery that was in it. Texts are masked already."""
 
@@ -66,6 +64,31 @@ class Exchange:
     method: str
     url: str | None
     response: str | None
+    _said: dict[tuple[int, Consent, str | None], tuple[Verdict, Said]] = field(default_factory=dict)
+    """By verdict (held on to, so that its `id` stays its own), consent and what was shared."""
+
+    def said(self, verdict: Verdict, consent: Consent, shared: str | None, mask: Mask) -> Said:
+        """What the log says of a verdict. Hundreds of deliveries share one."""
+        key = (id(verdict), consent, shared)
+        known = self._said.get(key)
+        if known is None:
+            known = self._said[key] = (verdict, self._new(verdict, consent, shared, mask))
+        return known[1]
+
+    def _new(self, verdict: Verdict, consent: Consent, shared: str | None, mask: Mask) -> Said:
+        return Said(
+            self.started_at,
+            self.duration_ms,
+            self.http_status,
+            verdict.kind.value,
+            verdict.code or None,
+            mask(verdict.message) or None,
+            self.method,
+            self.url,
+            self.response if verdict.excerpt is None else mask(verdict.excerpt),
+            written(consent),
+            shared,
+        )
 
 
 @dataclass(slots=True)
@@ -107,8 +130,6 @@ class Delivery:
         self._may_send = may_send
         self._observe = observe
         self._mask = Mask(destination.target.credentials, destination.target.options)
-        # Hundreds of deliveries share one answer's words.
-        self._mask_shared = lru_cache(maxsize=8)(self._mask)
         self._share = getattr(destination.target.options, "share", ())
         self._refused_token: str | None = None
         self.health = Health()
@@ -180,7 +201,7 @@ class Delivery:
         kind = verdicts[0].kind.value if verdicts else "none"
         self._observe(self._destination.platform, kind, seconds, len(mine))
         exchange = self.exchange(prepared.request, answer, started_at, seconds)
-        for item, verdict, part in zip(mine, verdicts, prepared.parts, strict=True):
+        for item, verdict, part in zip(mine, verdicts, self._mask.each(prepared.parts), strict=True):
             item.attempts.append(self.attempt(item, exchange, part, verdict))
         self._note_health(answer, verdicts)
         return self._sort(mine, verdicts, token)
@@ -248,23 +269,10 @@ class Delivery:
 
     def _no_token(self, items: Iterable[Item], verdict: Verdict, now: datetime) -> None:
         """The token endpoint's answer is a try of every item: the operator sees why nothing went out."""
+        message = self._mask(verdict.message)
+        said = Said(now, 0, None, verdict.kind.value, verdict.code, message, None, None, None)
         for item in items:
-            item.attempts.append(
-                AttemptRow(
-                    delivery=item.row.id,
-                    number=item.tried + 1,
-                    started_at=now,
-                    duration_ms=0,
-                    http_status=None,
-                    verdict=verdict.kind.value,
-                    code=verdict.code,
-                    message=self._mask(verdict.message),
-                    method=None,
-                    url=None,
-                    request=None,
-                    response=None,
-                )
-            )
+            item.attempts.append(AttemptRow(item.row.id, item.tried + 1, said, None))
             item.verdict = verdict
         if verdict.kind is Kind.HOLD:
             self.health.hold = verdict
@@ -287,33 +295,18 @@ class Delivery:
             self._mask(response),
         )
 
-    def attempt(self, item: Item, exchange: Exchange, part: str, verdict: Verdict) -> AttemptRow:
-        """One try of one item as an operator may read it: without secrets and addresses."""
+    def attempt(self, item: Item, exchange: Exchange, part: str | None, verdict: Verdict) -> AttemptRow:
+        """One try of one item as an operator may read it: without secrets and addresses. `part` is masked already."""
         conversion = item.conversion
-        ip = conversion.click.ip
-        url, response = exchange.url, exchange.response
-        if verdict.excerpt is not None:
-            response = self._mask(verdict.excerpt)
-        message, request = self._mask_shared(verdict.message) or None, self._mask(part)
-        if ip:
-            url, response, message, request = (hidden(text, ip) for text in (url, response, message, request))
-        # By position: one is made for every try of every delivery.
-        return AttemptRow(
-            item.row.id,
-            item.tried + 1,
-            exchange.started_at,
-            exchange.duration_ms,
-            exchange.http_status,
-            verdict.kind.value,
-            verdict.code or None,
-            message,
-            exchange.method,
-            url,
-            request,
-            response,
-            written(conversion.consent),
-            shared_names(conversion, self._share) if self._share else None,
-        )
+        shared = shared_names(conversion, self._share) if self._share else None
+        said = exchange.said(verdict, conversion.consent, shared, self._mask)
+        if ip := conversion.click.ip:
+            part, said = hidden(part, ip), _without(said, ip)
+        return AttemptRow(item.row.id, item.tried + 1, said, part)
+
+
+def _without(said: Said, ip: str) -> Said:
+    return replace(said, url=hidden(said.url, ip), message=hidden(said.message, ip), response=hidden(said.response, ip))
 
 
 def _alone(verdict: Verdict) -> Verdict:

@@ -253,9 +253,9 @@ class Dispatcher:
             await outbox.release(connection, app, lease.id, untouched)
         if tried:
             now = self._clock()
-            mine = await outbox.postpone(connection, app, lease.id, [_as_it_was(item, now) for item in tried], now)
+            lost = await outbox.postpone(connection, app, lease.id, [_as_it_was(item, now) for item in tried], now)
             await outbox.record_attempts(
-                connection, app, [attempt for item in tried if item.row.id in mine for attempt in item.attempts]
+                connection, app, [attempt for item in tried if item.row.id not in lost for attempt in item.attempts]
             )
 
     def _delivery(self, destination: Destination, lease: _Lease) -> Delivery:

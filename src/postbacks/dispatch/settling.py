@@ -145,16 +145,13 @@ async def write(
     postponed = [one for one in outcomes if isinstance(one, Postponed)]
     app = destination.app
     async with database.transaction() as connection:
-        mine = await outbox.end(connection, app, destination.platform, lease, ended)
-        gone = [one for one in ended if one.id in mine]
-        later = await outbox.postpone(connection, app, lease, postponed, now)
-        await outbox.record_attempts(
-            connection,
-            app,
-            [attempt for item in items if item.row.id in mine or item.row.id in later for attempt in item.attempts],
-        )
+        lost = await outbox.end(connection, app, destination.platform, lease, ended)
+        gone = [one for one in ended if one.id not in lost] if lost else ended
+        lost |= await outbox.postpone(connection, app, lease, postponed, now)
+        mine = [item for item in items if item.row.id not in lost] if lost else items
+        await outbox.record_attempts(connection, app, [attempt for item in mine for attempt in item.attempts])
         await stats_store.add(connection, app, _counts(destination.name, items, gone, now))
-    return Settled(ended=len(mine), postponed=len(later), stale=len(items) - len(mine) - len(later))
+    return Settled(ended=len(gone), postponed=len(mine) - len(gone), stale=len(lost))
 
 
 def _counts(destination: str, items: Sequence[Item], ended: Sequence[Ended], now: datetime) -> Counter[Count]:
