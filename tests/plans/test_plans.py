@@ -102,7 +102,7 @@ async def test_events_of_a_claim_come_from_their_day_by_key(asked: Explaining) -
     claim = await claimed(asked, uuid4())
     wanted = {ids.event_of(row.id) for row in claim.rows}
     days = {f"events_{ids.created_at(identifier):%Y%m%d}" for identifier in wanted}
-    plan = await plan_of(asked, events.by_ids(asked.connection, APP, wanted, explained=False))
+    plan = await plan_of(asked, events.to_send(asked.connection, APP, list(wanted)))
 
     assert plan.partitions("events") <= days, plan.text
     assert plan.indexes("events") == {f"{day}_pkey" for day in days}
@@ -111,7 +111,7 @@ async def test_events_of_a_claim_come_from_their_day_by_key(asked: Explaining) -
 
 async def test_clicks_of_a_claim_come_by_key(asked: Explaining) -> None:
     claim = await claimed(asked, uuid4())
-    plan = await plan_of(asked, clicks.by_ids(asked.connection, APP, {row.click for row in claim.rows}))
+    plan = await plan_of(asked, clicks.to_send(asked.connection, APP, {row.click for row in claim.rows}))
 
     assert plan.indexes("clicks") == {"clicks_pkey"}
     reads_no_more_than(plan, "clicks", CLAIM)

@@ -22,7 +22,7 @@ from postbacks.outbound.masking import Mask, hidden
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
 from postbacks.platforms.sharing import shared_names
-from postbacks.store.outbox import AttemptRow, OpenDelivery, Said
+from postbacks.store.outbox import AttemptRow, Claimed, Said
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +38,15 @@ LONGEST_CODE = 200
 """Characters of a platform's error code that are kept: it is stored with every delivery of a batch."""
 
 
+_TAKEN = frozenset({Kind.DELIVERED, Kind.ACCEPTED})
+"""The platform took it."""
+
+
 @dataclass(slots=True)
 class Item:
     """One claimed delivery, what it carries, and what happened to it."""
 
-    row: OpenDelivery
+    row: Claimed
     conversion: Conversion
     attempts: list[AttemptRow] = field(default_factory=list)
     verdict: Verdict | None = None
@@ -64,12 +68,12 @@ class Exchange:
     method: str
     url: str | None
     response: str | None
-    _said: dict[tuple[int, Consent, str | None], tuple[Verdict, Said]] = field(default_factory=dict)
+    _said: dict[tuple[object, ...], tuple[Verdict, Said]] = field(default_factory=dict)
     """By verdict (held on to, so that its `id` stays its own), consent and what was shared."""
 
     def said(self, verdict: Verdict, consent: Consent, shared: str | None, mask: Mask) -> Said:
         """What the log says of a verdict. Hundreds of deliveries share one."""
-        key = (id(verdict), consent, shared)
+        key = (id(verdict), consent.attribution, consent.postbacks, consent.ad_personalization, shared)
         known = self._said.get(key)
         if known is None:
             known = self._said[key] = (verdict, self._new(verdict, consent, shared, mask))
@@ -154,7 +158,7 @@ class Delivery:
     async def _round(self, items: list[Item]) -> list[list[Item]]:
         """Sends one group; returns the groups that are to be sent again at once."""
         now = self._clock()
-        items = [item for item in items if not self._expired(item, now)]
+        items = _in_time(items, now)
         if not items:
             return []
         token = await self._tokens.token(self._destination, refused=self._refused_token)
@@ -172,12 +176,6 @@ class Delivery:
             items[one.position].verdict = one.verdict
         results = await asyncio.gather(*(self._request(prepared, items, token) for prepared in built.prepared))
         return [group for groups in results for group in groups]
-
-    def _expired(self, item: Item, now: datetime) -> bool:
-        if item.row.deadline > now:
-            return False
-        item.verdict = Verdict(Kind.EXPIRED, code="too_old", message="Older than the platform takes.")
-        return True
 
     async def _request(self, prepared: Prepared, items: Sequence[Item], token: str | None) -> list[list[Item]]:
         adapter = self._destination.adapter
@@ -203,11 +201,14 @@ class Delivery:
         exchange = self.exchange(prepared.request, answer, started_at, seconds)
         for item, verdict, part in zip(mine, verdicts, self._mask.each(prepared.parts), strict=True):
             item.attempts.append(self.attempt(item, exchange, part, verdict))
-        self._note_health(answer, verdicts)
+        self._note_health(answer, _distinct(verdicts))
         return self._sort(mine, verdicts, token)
 
     def _sort(self, items: Sequence[Item], verdicts: Sequence[Verdict], token: str | None) -> list[list[Item]]:
         """Takes the verdicts that are final for now; returns what is sent again at once."""
+        if len(same := _distinct(verdicts)) == 1 and _is_plain(same[0]):
+            self._take(items, same[0])
+            return []
         again: list[Item] = []
         split: list[Item] = []
         stale = any(verdict.stale_token for verdict in verdicts)
@@ -233,6 +234,12 @@ class Delivery:
         groups = [again] if again else []
         half = (len(split) + 1) // 2
         return [*groups, *(part for part in (split[:half], split[half:]) if part)]
+
+    def _take(self, items: Sequence[Item], verdict: Verdict) -> None:
+        """One verdict that is final for now, for all items of a request, as nearly always."""
+        for index, item in enumerate(items):
+            item.verdict = verdict
+            item.reference_index = index
 
     def _note_health(self, answer: Answer, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
@@ -309,6 +316,15 @@ def _without(said: Said, ip: str) -> Said:
     return replace(said, url=hidden(said.url, ip), message=hidden(said.message, ip), response=hidden(said.response, ip))
 
 
+def _in_time(items: list[Item], now: datetime) -> list[Item]:
+    """The items that a platform still takes; the others have their verdict."""
+    moment = now.timestamp()
+    late = [item for item in items if item.row.deadline <= moment]
+    for item in late:
+        item.verdict = Verdict(Kind.EXPIRED, code="too_old", message="Older than the platform takes.")
+    return [item for item in items if item.row.deadline > moment] if late else items
+
+
 def _alone(verdict: Verdict) -> Verdict:
     """A batch of one cannot be split: the reason is its own."""
     if verdict.kind is not Kind.SPLIT:
@@ -316,12 +332,19 @@ def _alone(verdict: Verdict) -> Verdict:
     return Verdict(Kind.REFUSED, code=verdict.code, message=verdict.message, remedy=verdict.remedy)
 
 
+def _is_plain(verdict: Verdict) -> bool:
+    """The platform took it, and there is nothing else to be said of it."""
+    return verdict.kind in _TAKEN and not verdict.ambiguous and not verdict.stale_token
+
+
+def _distinct(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    """Each verdict once: one often stands for a whole batch, and is looked at once."""
+    return list({id(verdict): verdict for verdict in verdicts}.values())
+
+
 def _all_storable(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
-    """One verdict often stands for a whole batch; it is looked at once."""
-    first = verdicts[0] if verdicts else None
-    if first is not None and all(verdict is first for verdict in verdicts):
-        return [storable(first)] * len(verdicts)
-    return [storable(verdict) for verdict in verdicts]
+    known = {id(verdict): storable(verdict) for verdict in _distinct(verdicts)}
+    return [known[id(verdict)] for verdict in verdicts]
 
 
 def storable(verdict: Verdict) -> Verdict:
@@ -344,8 +367,8 @@ def _isolated_holds(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
 
     Anybody can put a foreign click ID into a landing page's address; that must not stop everybody's conversions.
     """
-    good = any(verdict.kind in (Kind.DELIVERED, Kind.ACCEPTED) for verdict in verdicts)
-    if not good:
+    kinds = {verdict.kind for verdict in _distinct(verdicts)}
+    if Kind.HOLD not in kinds or not kinds & _TAKEN:
         return verdicts
     return [replace(verdict, kind=Kind.REFUSED) if verdict.kind is Kind.HOLD else verdict for verdict in verdicts]
 

@@ -238,7 +238,7 @@ class Dispatcher:
         settled = [item for item in (*to_send, *done) if item.verdict is not None]
         if settled:
             result = await settle(self._database, destination, lease.id, settled, self._policy, now)
-            self._metrics.settled(destination, settled, result.stale, now)
+            self._metrics.settled(destination, settled, result.stale, result.delays)
         if accepted:
             await write(self._database, destination, lease.id, accepted, outcomes, now)
         if any(item.verdict is None for item in to_send):

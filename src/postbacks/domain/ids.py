@@ -81,7 +81,7 @@ def delivery_id(event: UUID, slot: int) -> UUID:
 
 def event_of(delivery: UUID) -> UUID:
     """The id of the event that a delivery belongs to."""
-    return uuid_of(delivery.int & ~0xFF)
+    return uuid_from(delivery.bytes[:15] + b"\0")
 
 
 def last_delivery(event: UUID) -> UUID:

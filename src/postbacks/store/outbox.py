@@ -18,7 +18,7 @@ WORK = "postbacks_work"
 
 @frozen
 class OpenDelivery:
-    """A row of the outbox. `status`: queued, retrying, held or accepted."""
+    """A delivery as it is planned. `status`: queued, or accepted where it goes on with what was sent before."""
 
     id: UUID
     destination: str
@@ -28,13 +28,6 @@ class OpenDelivery:
     click: UUID
     status: str
     reason: str | None = None
-    attempts: int = 0
-    tried_at: datetime | None = None
-    tries: int = 0
-    ambiguous: int = 0
-    alone: bool = False
-    reference: str | None = None
-    reference_index: int | None = None
 
 
 @frozen
@@ -94,19 +87,41 @@ class AttemptRow:
 
 
 @frozen
+class Claimed:
+    """A row of the outbox as a dispatcher gets it: what it needs to know, in the shape that costs least.
+
+    `created_at` and `deadline` are Unix seconds. The driver takes 0.7 µs to make a `datetime`, and of a thousand
+    deliveries hardly one needs it.
+    """
+
+    id: UUID
+    click: UUID
+    created_at: float
+    deadline: float
+    status: str
+    reason: str | None = None
+    attempts: int = 0
+    tried_at: datetime | None = None
+    tries: int = 0
+    ambiguous: int = 0
+    alone: bool = False
+    reference: str | None = None
+    reference_index: int | None = None
+
+
+@frozen
 class Claim:
     """Deliveries that are ours until the lease ends. `failures`: refusals of the whole destination in a row."""
 
-    rows: Sequence[OpenDelivery]
+    rows: Sequence[Claimed]
     failures: int
 
 
-_COLUMNS = (
-    "id, destination, due, deadline, created_at, click, status, reason, attempts, tried_at, tries, ambiguous, alone, reference, "
-    "reference_index"
+_CLAIMED = (
+    "o.id, o.click, date_part('epoch', o.created_at), date_part('epoch', o.deadline), o.status, o.reason, o.attempts, "
+    "o.tried_at, o.tries, o.ambiguous, o.alone, o.reference, o.reference_index"
 )
-_NAMES = tuple(_COLUMNS.split(", "))
-_PREFIXED = ", ".join(f"o.{name}" for name in _NAMES)
+"""In the order of the fields of `Claimed`."""
 
 _UNBLOCKED = "enabled AND paused_at IS NULL AND held_at IS NULL AND (blocked_until IS NULL OR blocked_until <= now())"
 _FREE = "(o.lease_until IS NULL OR o.lease_until < now())"
@@ -118,11 +133,6 @@ _WHICH = "SELECT CASE WHEN count(*) < cardinality($2::uuid[]) THEN coalesce(arra
 
 WAYS = 8
 """Ways in which the rows of a claim are postponed, up to which there is a statement for each."""
-
-
-def open_from(row: Any) -> OpenDelivery:
-    """A row that begins with `_COLUMNS`, which stand in the order of the fields."""
-    return OpenDelivery(*row[: len(_NAMES)])
 
 
 async def database_now(connection: Connection) -> datetime:
@@ -204,14 +214,14 @@ async def claim(
         f"AND {_FREE} AND EXISTS (SELECT 1 FROM gate) ORDER BY o.due LIMIT $3 FOR UPDATE SKIP LOCKED) "
         "UPDATE outbox o SET lease_until = now() + $5::interval, lease = $4 FROM c "
         "WHERE o.app_id = $1 AND o.ctid = c.ctid "
-        f"RETURNING {_PREFIXED}, (SELECT failures FROM gate) AS failures",
+        f"RETURNING (SELECT failures FROM gate), {_CLAIMED}",
         app,
         destination,
         limit,
         lease,
         timedelta(seconds=seconds),
     )
-    return Claim([open_from(row) for row in rows], rows[0]["failures"] if rows else 0)
+    return Claim([Claimed(*row[1:]) for row in rows], rows[0][0] if rows else 0)
 
 
 async def renew(connection: Connection, app: str, lease: UUID, identifiers: Sequence[UUID], seconds: float) -> int:
