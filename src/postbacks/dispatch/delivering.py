@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import repeat
+from operator import is_
 
 import structlog
 
@@ -339,11 +341,16 @@ def _is_plain(verdict: Verdict) -> bool:
 
 def _distinct(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
     """Each verdict once: one often stands for a whole batch, and is looked at once."""
+    if verdicts and all(map(is_, verdicts, repeat(verdicts[0]))):
+        return verdicts[:1]
     return list({id(verdict): verdict for verdict in verdicts}.values())
 
 
 def _all_storable(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
-    known = {id(verdict): storable(verdict) for verdict in _distinct(verdicts)}
+    distinct = _distinct(verdicts)
+    if len(distinct) == 1:
+        return [storable(distinct[0])] * len(verdicts)
+    known = {id(verdict): storable(verdict) for verdict in distinct}
     return [known[id(verdict)] for verdict in verdicts]
 
 

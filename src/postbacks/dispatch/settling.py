@@ -49,9 +49,6 @@ def outcome(
     assert verdict is not None  # noqa: S101 - items without a verdict are given back, not settled
     if verdict.kind is Kind.DELIVERED:
         return Ended(row.id, "delivered", None, row.attempts + len(item.attempts))
-    end = _ENDS.get(verdict.kind)
-    if end is not None:
-        return Ended(row.id, end, verdict.code or end, item.tried)
     if verdict.kind is Kind.ACCEPTED:
         wait = timedelta(seconds=CONFIRM_SECONDS if verdict.retry_after is None else verdict.retry_after)
         return _postponed(
@@ -64,6 +61,9 @@ def outcome(
             reference=verdict.reference,
             reference_index=item.reference_index,
         )
+    end = _ENDS.get(verdict.kind)
+    if end is not None:
+        return Ended(row.id, end, verdict.code or end, item.tried)
     if verdict.kind is Kind.HOLD:
         # The schedule starts anew when the destination is released: the wait was not the delivery's fault.
         return _postponed(item, "held", verdict.code or "held", now, tries=0)
