@@ -14,7 +14,8 @@ from postbacks.dispatch.confirming import GIVE_UP, answered, confirm_wait
 from postbacks.dispatch.delivering import Item
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
-from postbacks.store.outbox import AttemptRow, Claimed, Ended, Postponed, Said
+from postbacks.store.attempts import AttemptRow, Said
+from postbacks.store.outbox import Claimed, Ended, Postponed
 from tests.platforms.conversions import NOW
 from tests.platforms.google_setup import GOOGLE, destination, google_conversion
 

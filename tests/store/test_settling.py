@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from postbacks.domain import ids
-from postbacks.store import copying, outbox
+from postbacks.store import attempts, copying, outbox
+from postbacks.store.attempts import AttemptRow, Said
 from postbacks.store.database import Connection, Database
-from postbacks.store.outbox import AttemptRow, Ended, OpenDelivery, Postponed, Said
+from postbacks.store.outbox import Ended, OpenDelivery, Postponed
 
 APP = "game"
 NOW = datetime.now(UTC)
@@ -100,7 +101,7 @@ async def test_the_log_is_stored_as_it_was_said(connection: Connection) -> None:
         for place, one in enumerate(claim)
     ]
 
-    await outbox.record_attempts(connection, APP, rows)
+    await attempts.record(connection, APP, rows)
 
     names = ", ".join(field.name for field in fields(Said))
     stored = await connection.fetch(f"SELECT delivery, number, request, {names} FROM attempts WHERE app_id = $1", APP)

@@ -24,7 +24,8 @@ from postbacks.outbound.masking import Mask, hidden
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
 from postbacks.platforms.sharing import shared_names
-from postbacks.store.outbox import AttemptRow, Claimed, Said
+from postbacks.store.attempts import AttemptRow, Said
+from postbacks.store.outbox import Claimed
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from postbacks.metrics import Metrics
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
 from postbacks.settings import Settings
-from postbacks.store import gates, outbox
+from postbacks.store import attempts, gates, outbox
 from postbacks.store.database import OUTAGES, Connection, Database
 from postbacks.store.outbox import Claim, Ended, Postponed
 from postbacks.vault import Vault
@@ -254,7 +254,7 @@ class Dispatcher:
         if tried:
             now = self._clock()
             lost = await outbox.postpone(connection, app, lease.id, [_as_it_was(item, now) for item in tried], now)
-            await outbox.record_attempts(
+            await attempts.record(
                 connection, app, [attempt for item in tried if item.row.id not in lost for attempt in item.attempts]
             )
 

@@ -14,6 +14,7 @@ from postbacks.dispatch.delivering import RESEND_LATER, Item
 from postbacks.domain.delays import buckets
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import AMBIGUOUS_TRIES, RetryPolicy, Stop, next_try
+from postbacks.store import attempts as attempt_log
 from postbacks.store import outbox
 from postbacks.store import stats as stats_store
 from postbacks.store.database import Database
@@ -150,7 +151,7 @@ async def write(
         lost |= await outbox.postpone(connection, app, lease, postponed, now)
         if lost:
             items, outcomes = _ours(items, outcomes, lost)
-        await outbox.record_attempts(connection, app, [attempt for item in items for attempt in item.attempts])
+        await attempt_log.record(connection, app, [attempt for item in items for attempt in item.attempts])
         delays = _delays(items, outcomes, now)
         await stats_store.add(connection, app, _counts(destination.name, outcomes, delays, now))
     return Settled(len(lost), delays)
