@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postbacks.domain.delays import NO_DELAY, bucket, percentile, upper_bound_ms
+from postbacks.domain.delays import NO_DELAY, bucket, buckets, percentile, upper_bound_ms
 
 milliseconds = st.floats(0.001, 10**11)
 
@@ -61,3 +61,11 @@ def test_a_percentile_is_true_to_a_quarter(delays: list[float], share: float) ->
     assert found is not None
     # The bound is rounded to a tenth of a millisecond for display.
     assert exact * 0.999 - 0.06 <= found <= exact * 1.251 + 0.06
+
+
+@given(st.lists(st.one_of(st.floats(-10, 10**9), st.sampled_from([0.001, 0.00125, 10.0**12]))))
+def test_many_are_counted_as_one_by_one(seconds: list[float]) -> None:
+    # A timedelta holds microseconds.
+    delays = sorted(timedelta(seconds=min(one, 10.0**10)).total_seconds() for one in seconds)
+
+    assert buckets(delays) == Counter(bucket(timedelta(seconds=one)) for one in delays)

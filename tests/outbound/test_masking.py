@@ -176,3 +176,10 @@ def test_no_secret_survives_in_plain_json_or_url_form(secret: str) -> None:
         quote(secret, safe=""),
     ):
         assert one(f"<{form}>") == f"<{MASK}>"
+
+
+@given(
+    st.lists(st.sampled_from([TOKEN, PRIVATE_KEY, "AppSecret_Proof=" + "0f" * 32, "a\0b", "x" * (KEPT + 1), "{}", ""]))
+)
+def test_texts_are_masked_together_as_each_by_itself(texts: list[str]) -> None:
+    assert list(mask.each(texts)) == [mask(text) for text in texts]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -101,7 +102,7 @@ async def test_events_of_a_claim_come_from_their_day_by_key(asked: Explaining) -
     claim = await claimed(asked, uuid4())
     wanted = {ids.event_of(row.id) for row in claim.rows}
     days = {f"events_{ids.created_at(identifier):%Y%m%d}" for identifier in wanted}
-    plan = await plan_of(asked, events.by_ids(asked.connection, APP, wanted, explained=False))
+    plan = await plan_of(asked, events.to_send(asked.connection, APP, list(wanted)))
 
     assert plan.partitions("events") <= days, plan.text
     assert plan.indexes("events") == {f"{day}_pkey" for day in days}
@@ -110,13 +111,13 @@ async def test_events_of_a_claim_come_from_their_day_by_key(asked: Explaining) -
 
 async def test_clicks_of_a_claim_come_by_key(asked: Explaining) -> None:
     claim = await claimed(asked, uuid4())
-    plan = await plan_of(asked, clicks.by_ids(asked.connection, APP, {row.click for row in claim.rows}))
+    plan = await plan_of(asked, clicks.to_send(asked.connection, APP, {row.click for row in claim.rows}))
 
     assert plan.indexes("clicks") == {"clicks_pkey"}
     reads_no_more_than(plan, "clicks", CLAIM)
 
 
-@pytest.mark.parametrize("what", ["renew", "release", "end", "postpone"])
+@pytest.mark.parametrize("what", ["renew", "release", "end", "postpone", "postpone each"])
 async def test_settling_touches_what_was_claimed(asked: Explaining, what: str) -> None:
     lease = uuid4()
     rows = (await claimed(asked, lease)).rows
@@ -125,11 +126,13 @@ async def test_settling_touches_what_was_claimed(asked: Explaining, what: str) -
     connection = asked.connection
     ended = [Ended(identifier, "delivered", None, 1) for identifier in wanted]
     later = [Postponed(one, "retrying", "x", now, 1, now, 1, 0, False, None, None) for one in wanted]
+    differing = [replace(row, due=now + timedelta(seconds=place)) for place, row in enumerate(later)]
     work: dict[str, Any] = {
         "renew": lambda: outbox.renew(connection, APP, lease, wanted, 60),
         "release": lambda: outbox.release(connection, APP, lease, wanted),
         "end": lambda: outbox.end(connection, APP, "meta", lease, ended),
         "postpone": lambda: outbox.postpone(connection, APP, lease, later, now),
+        "postpone each": lambda: outbox.postpone(connection, APP, lease, differing, now),
     }
     plan = await plan_of(asked, work[what]())
 

@@ -137,7 +137,7 @@ def test_google_has_no_event_names_of_its_own() -> None:
 def test_waits_for_the_hold_and_for_nothing_else(hours: float) -> None:
     where = destination(hold_hours=hours)
     for occurred_at in (CLICKED_AT, CLICKED_AT + timedelta(days=2), NOW + timedelta(minutes=10)):
-        due = GOOGLE.not_before(where, occurred_at=occurred_at, clicked_at=CLICKED_AT)
+        due = GOOGLE.timing(where).not_before(occurred_at, CLICKED_AT)
 
         assert due == CLICKED_AT + timedelta(hours=hours)
 
@@ -145,6 +145,6 @@ def test_waits_for_the_hold_and_for_nothing_else(hours: float) -> None:
 def test_the_deadline_counts_from_the_click() -> None:
     ninety_days = NOW + timedelta(days=90)
 
-    deadline = GOOGLE.deadline(destination(), occurred_at=NOW + timedelta(days=80), clicked_at=NOW)
+    deadline = GOOGLE.timing(destination()).deadline(NOW + timedelta(days=80), NOW)
 
     assert ninety_days - timedelta(hours=2) < deadline < ninety_days

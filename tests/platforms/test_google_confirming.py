@@ -14,18 +14,17 @@ from postbacks.dispatch.confirming import GIVE_UP, answered, confirm_wait
 from postbacks.dispatch.delivering import Item
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
-from postbacks.store.outbox import AttemptRow, Ended, OpenDelivery, Postponed
+from postbacks.store.attempts import AttemptRow, Said
+from postbacks.store.outbox import Claimed, Ended, Postponed
 from tests.platforms.conversions import NOW
 from tests.platforms.google_setup import GOOGLE, destination, google_conversion
 
 POLICY = RetryPolicy(schedule=(10, 30, 120), give_up_after=timedelta(hours=72))
 PLACE = Destination("game", "google", GOOGLE, destination(), {}, enabled=True, version=1)
-ROW = OpenDelivery(
+ROW = Claimed(
     id=UUID(int=1),
-    destination="google",
-    due=NOW,
-    deadline=NOW + timedelta(days=60),
-    created_at=NOW - timedelta(days=1),
+    deadline=(NOW + timedelta(days=60)).timestamp(),
+    created_at=(NOW - timedelta(days=1)).timestamp(),
     click=UUID(int=2),
     status="accepted",
     attempts=1,
@@ -44,8 +43,8 @@ def ask(verdict: Verdict, **row: Any) -> Ended | Postponed:
 
 
 def _entry(verdict: Verdict) -> AttemptRow:
-    said = (verdict.kind.value, verdict.code, None, None, None, None, None)
-    return AttemptRow(ROW.id, 2, NOW, 5, 200, *said)
+    said = Said(NOW, 5, 200, verdict.kind.value, verdict.code, None, None, None, None)
+    return AttemptRow(ROW.id, 2, said, None)
 
 
 def test_each_wait_doubles_up_to_six_hours() -> None:
@@ -75,8 +74,8 @@ def test_asking_ends_49_days_after_the_send_however_long_it_was_held_before() ->
     undecided = Verdict(Kind.ACCEPTED, retry_after=60)
     late = NOW - GIVE_UP - timedelta(minutes=1)
 
-    assert isinstance(ask(undecided, created_at=late), Postponed)
-    ended = ask(undecided, created_at=late, tried_at=late)
+    assert isinstance(ask(undecided, created_at=late.timestamp()), Postponed)
+    ended = ask(undecided, created_at=late.timestamp(), tried_at=late)
     assert isinstance(ended, Ended)
     assert (ended.status, ended.reason) == ("failed", "never_confirmed")
 

@@ -41,7 +41,7 @@ def replies(route: str, conversions: list[Conversion]) -> list[Reply]:
 
 
 def not_before(where: Target[Any, Any], one: Conversion) -> datetime:
-    return GOOGLE.not_before(where, occurred_at=one.occurred_at, clicked_at=one.click.clicked_at)
+    return GOOGLE.timing(where).not_before(one.occurred_at, one.click.clicked_at)
 
 
 @given(drawn)

@@ -232,10 +232,10 @@ class TestTime:
 
     def test_plans_at_once_until_the_age_limit(self) -> None:
         where = target(META, CREDENTIALS)
-        deadline = META.deadline(where, occurred_at=OCCURRED_AT, clicked_at=CLICKED_AT)
+        deadline = META.timing(where).deadline(OCCURRED_AT, CLICKED_AT)
 
         assert timedelta(days=7, minutes=-5) < deadline - OCCURRED_AT < timedelta(days=7)
-        assert META.not_before(where, occurred_at=OCCURRED_AT, clicked_at=CLICKED_AT) <= NOW
+        assert META.timing(where).not_before(OCCURRED_AT, CLICKED_AT) <= NOW
 
 
 class TestValue:

@@ -175,10 +175,10 @@ class TestTime:
 
     def test_deadline_and_start_for_planning(self) -> None:
         where = target(TIKTOK, CREDENTIALS)
-        age = TIKTOK.deadline(where, occurred_at=OCCURRED_AT, clicked_at=NOW) - OCCURRED_AT
+        age = TIKTOK.timing(where).deadline(OCCURRED_AT, NOW) - OCCURRED_AT
 
         assert timedelta(days=7, minutes=-5) < age < timedelta(days=7)
-        assert TIKTOK.not_before(where, occurred_at=NOW + timedelta(minutes=9), clicked_at=NOW) == NOW
+        assert TIKTOK.timing(where).not_before(NOW + timedelta(minutes=9), NOW) == NOW
 
 
 class TestValue:

@@ -435,7 +435,7 @@ def test_an_endpoint_that_cannot_be_reached_has_a_remedy(code: str, remedy: str)
 
 def test_no_event_that_ingest_takes_is_too_old() -> None:
     ninety = NOW - timedelta(days=90)
-    deadline = WEBHOOK.deadline(target(WEBHOOK, {}, {"url": URL}), occurred_at=ninety, clicked_at=ninety)
+    deadline = WEBHOOK.timing(target(WEBHOOK, {}, {"url": URL})).deadline(ninety, ninety)
 
     assert deadline > NOW + timedelta(days=30)
 

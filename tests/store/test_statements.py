@@ -24,12 +24,24 @@ from postbacks.admin.applying import apply_file
 from postbacks.dashboard_source import DashboardSource
 from postbacks.sandbox.base import Fault
 from postbacks.sandbox.server import Running
-from postbacks.store import clicks, configuration, events, gates, outbox, partitions, personal, reading, stats, upkeep
+from postbacks.store import (
+    attempts,
+    clicks,
+    configuration,
+    events,
+    gates,
+    outbox,
+    partitions,
+    personal,
+    reading,
+    stats,
+    upkeep,
+)
 from tests.store.shapes import refused, touches_us
 from tests.support import service
 from tests.support.service import CLICKS, PLATFORMS, Service, eventually
 
-MODULES = (clicks, configuration, events, gates, outbox, partitions, personal, reading, stats, upkeep)
+MODULES = (attempts, clicks, configuration, events, gates, outbox, partitions, personal, reading, stats, upkeep)
 
 
 def counted(module: ModuleType, called: set[str], patch: pytest.MonkeyPatch) -> set[str]:

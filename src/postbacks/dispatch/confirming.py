@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from postbacks.catalog import Destination
 from postbacks.dispatch.delivering import Delivery, Health, Item, refused_credentials, storable
@@ -14,7 +14,7 @@ from postbacks.domain.retrying import RetryPolicy
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Response
-from postbacks.store.outbox import Ended, OpenDelivery, Postponed
+from postbacks.store.outbox import Claimed, Ended, Postponed
 
 GIVE_UP = timedelta(days=49)
 """Google keeps a request's status for about 50 days (sheet google, 2.4)."""
@@ -118,7 +118,7 @@ def _note_health(health: Health, answer: Answer, verdicts: Sequence[Verdict]) ->
         health.answered = True
 
 
-def _is_news(row: OpenDelivery, verdict: Verdict) -> bool:
+def _is_news(row: Claimed, verdict: Verdict) -> bool:
     """An outcome is news for the log; "ask again later" only where it has a cause, and that one is new."""
     return verdict.kind is not Kind.ACCEPTED or (bool(verdict.code) and verdict.code != row.reason)
 
@@ -130,7 +130,7 @@ def answered(
     row = item.row
     if verdict.kind is Kind.ACCEPTED:
         # Counted from the first send: before that, the delivery may have been held for as long as it liked.
-        if now - (row.tried_at or row.created_at) > GIVE_UP:
+        if now - (row.tried_at or datetime.fromtimestamp(row.created_at, UTC)) > GIVE_UP:
             return Ended(row.id, "failed", "never_confirmed", item.tried)
         wait = confirm_wait(row.tries, verdict.retry_after or 0)
         return replace(_unasked(item, now + wait), reason=verdict.code or None, tries=row.tries + 1)

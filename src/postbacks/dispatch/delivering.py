@@ -11,20 +11,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
+from itertools import repeat
+from operator import is_
 
 import structlog
 
 from postbacks.catalog import Destination
 from postbacks.domain.consent import written
-from postbacks.domain.frozen import frozen
-from postbacks.domain.model import Conversion, Kind, Verdict
+from postbacks.domain.model import Consent, Conversion, Kind, Verdict
 from postbacks.outbound.http import Sender
 from postbacks.outbound.masking import Mask, hidden
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Prepared, Request, Response
 from postbacks.platforms.sharing import shared_names
-from postbacks.store.outbox import AttemptRow, OpenDelivery
+from postbacks.store.attempts import AttemptRow, Said
+from postbacks.store.outbox import Claimed
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +41,15 @@ LONGEST_CODE = 200
 """Characters of a platform's error code that are kept: it is stored with every delivery of a batch."""
 
 
+_TAKEN = frozenset({Kind.DELIVERED, Kind.ACCEPTED})
+"""The platform took it."""
+
+
 @dataclass(slots=True)
 class Item:
     """One claimed delivery, what it carries, and what happened to it."""
 
-    row: OpenDelivery
+    row: Claimed
     conversion: Conversion
     attempts: list[AttemptRow] = field(default_factory=list)
     verdict: Verdict | None = None
@@ -56,7 +61,7 @@ class Item:
         return self.row.attempts + len(self.attempts)
 
 
-@frozen
+@dataclass(slots=True)
 class Exchange:
     """One request and its answer as they are logged with each delivery that was in it. Texts are masked already."""
 
@@ -66,6 +71,31 @@ class Exchange:
     method: str
     url: str | None
     response: str | None
+    _said: dict[tuple[object, ...], tuple[Verdict, Said]] = field(default_factory=dict)
+    """By verdict (held on to, so that its `id` stays its own), consent and what was shared."""
+
+    def said(self, verdict: Verdict, consent: Consent, shared: str | None, mask: Mask) -> Said:
+        """What the log says of a verdict. Hundreds of deliveries share one."""
+        key = (id(verdict), consent.attribution, consent.postbacks, consent.ad_personalization, shared)
+        known = self._said.get(key)
+        if known is None:
+            known = self._said[key] = (verdict, self._new(verdict, consent, shared, mask))
+        return known[1]
+
+    def _new(self, verdict: Verdict, consent: Consent, shared: str | None, mask: Mask) -> Said:
+        return Said(
+            self.started_at,
+            self.duration_ms,
+            self.http_status,
+            verdict.kind.value,
+            verdict.code or None,
+            mask(verdict.message) or None,
+            self.method,
+            self.url,
+            self.response if verdict.excerpt is None else mask(verdict.excerpt),
+            written(consent),
+            shared,
+        )
 
 
 @dataclass(slots=True)
@@ -107,8 +137,6 @@ class Delivery:
         self._may_send = may_send
         self._observe = observe
         self._mask = Mask(destination.target.credentials, destination.target.options)
-        # Hundreds of deliveries share one answer's words.
-        self._mask_shared = lru_cache(maxsize=8)(self._mask)
         self._share = getattr(destination.target.options, "share", ())
         self._refused_token: str | None = None
         self.health = Health()
@@ -133,7 +161,7 @@ class Delivery:
     async def _round(self, items: list[Item]) -> list[list[Item]]:
         """Sends one group; returns the groups that are to be sent again at once."""
         now = self._clock()
-        items = [item for item in items if not self._expired(item, now)]
+        items = _in_time(items, now)
         if not items:
             return []
         token = await self._tokens.token(self._destination, refused=self._refused_token)
@@ -151,12 +179,6 @@ class Delivery:
             items[one.position].verdict = one.verdict
         results = await asyncio.gather(*(self._request(prepared, items, token) for prepared in built.prepared))
         return [group for groups in results for group in groups]
-
-    def _expired(self, item: Item, now: datetime) -> bool:
-        if item.row.deadline > now:
-            return False
-        item.verdict = Verdict(Kind.EXPIRED, code="too_old", message="Older than the platform takes.")
-        return True
 
     async def _request(self, prepared: Prepared, items: Sequence[Item], token: str | None) -> list[list[Item]]:
         adapter = self._destination.adapter
@@ -180,13 +202,16 @@ class Delivery:
         kind = verdicts[0].kind.value if verdicts else "none"
         self._observe(self._destination.platform, kind, seconds, len(mine))
         exchange = self.exchange(prepared.request, answer, started_at, seconds)
-        for item, verdict, part in zip(mine, verdicts, prepared.parts, strict=True):
+        for item, verdict, part in zip(mine, verdicts, self._mask.each(prepared.parts), strict=True):
             item.attempts.append(self.attempt(item, exchange, part, verdict))
-        self._note_health(answer, verdicts)
+        self._note_health(answer, _distinct(verdicts))
         return self._sort(mine, verdicts, token)
 
     def _sort(self, items: Sequence[Item], verdicts: Sequence[Verdict], token: str | None) -> list[list[Item]]:
         """Takes the verdicts that are final for now; returns what is sent again at once."""
+        if len(same := _distinct(verdicts)) == 1 and _is_plain(same[0]):
+            self._take(items, same[0])
+            return []
         again: list[Item] = []
         split: list[Item] = []
         stale = any(verdict.stale_token for verdict in verdicts)
@@ -212,6 +237,12 @@ class Delivery:
         groups = [again] if again else []
         half = (len(split) + 1) // 2
         return [*groups, *(part for part in (split[:half], split[half:]) if part)]
+
+    def _take(self, items: Sequence[Item], verdict: Verdict) -> None:
+        """One verdict that is final for now, for all items of a request, as nearly always."""
+        for index, item in enumerate(items):
+            item.verdict = verdict
+            item.reference_index = index
 
     def _note_health(self, answer: Answer, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
@@ -248,23 +279,10 @@ class Delivery:
 
     def _no_token(self, items: Iterable[Item], verdict: Verdict, now: datetime) -> None:
         """The token endpoint's answer is a try of every item: the operator sees why nothing went out."""
+        message = self._mask(verdict.message)
+        said = Said(now, 0, None, verdict.kind.value, verdict.code, message, None, None, None)
         for item in items:
-            item.attempts.append(
-                AttemptRow(
-                    delivery=item.row.id,
-                    number=item.tried + 1,
-                    started_at=now,
-                    duration_ms=0,
-                    http_status=None,
-                    verdict=verdict.kind.value,
-                    code=verdict.code,
-                    message=self._mask(verdict.message),
-                    method=None,
-                    url=None,
-                    request=None,
-                    response=None,
-                )
-            )
+            item.attempts.append(AttemptRow(item.row.id, item.tried + 1, said, None))
             item.verdict = verdict
         if verdict.kind is Kind.HOLD:
             self.health.hold = verdict
@@ -287,33 +305,27 @@ class Delivery:
             self._mask(response),
         )
 
-    def attempt(self, item: Item, exchange: Exchange, part: str, verdict: Verdict) -> AttemptRow:
-        """One try of one item as an operator may read it: without secrets and addresses."""
+    def attempt(self, item: Item, exchange: Exchange, part: str | None, verdict: Verdict) -> AttemptRow:
+        """One try of one item as an operator may read it: without secrets and addresses. `part` is masked already."""
         conversion = item.conversion
-        ip = conversion.click.ip
-        url, response = exchange.url, exchange.response
-        if verdict.excerpt is not None:
-            response = self._mask(verdict.excerpt)
-        message, request = self._mask_shared(verdict.message) or None, self._mask(part)
-        if ip:
-            url, response, message, request = (hidden(text, ip) for text in (url, response, message, request))
-        # By position: one is made for every try of every delivery.
-        return AttemptRow(
-            item.row.id,
-            item.tried + 1,
-            exchange.started_at,
-            exchange.duration_ms,
-            exchange.http_status,
-            verdict.kind.value,
-            verdict.code or None,
-            message,
-            exchange.method,
-            url,
-            request,
-            response,
-            written(conversion.consent),
-            shared_names(conversion, self._share) if self._share else None,
-        )
+        shared = shared_names(conversion, self._share) if self._share else None
+        said = exchange.said(verdict, conversion.consent, shared, self._mask)
+        if ip := conversion.click.ip:
+            part, said = hidden(part, ip), _without(said, ip)
+        return AttemptRow(item.row.id, item.tried + 1, said, part)
+
+
+def _without(said: Said, ip: str) -> Said:
+    return replace(said, url=hidden(said.url, ip), message=hidden(said.message, ip), response=hidden(said.response, ip))
+
+
+def _in_time(items: list[Item], now: datetime) -> list[Item]:
+    """The items that a platform still takes; the others have their verdict."""
+    moment = now.timestamp()
+    late = [item for item in items if item.row.deadline <= moment]
+    for item in late:
+        item.verdict = Verdict(Kind.EXPIRED, code="too_old", message="Older than the platform takes.")
+    return [item for item in items if item.row.deadline > moment] if late else items
 
 
 def _alone(verdict: Verdict) -> Verdict:
@@ -323,12 +335,24 @@ def _alone(verdict: Verdict) -> Verdict:
     return Verdict(Kind.REFUSED, code=verdict.code, message=verdict.message, remedy=verdict.remedy)
 
 
+def _is_plain(verdict: Verdict) -> bool:
+    """The platform took it, and there is nothing else to be said of it."""
+    return verdict.kind in _TAKEN and not verdict.ambiguous and not verdict.stale_token
+
+
+def _distinct(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    """Each verdict once: one often stands for a whole batch, and is looked at once."""
+    if verdicts and all(map(is_, verdicts, repeat(verdicts[0]))):
+        return verdicts[:1]
+    return list({id(verdict): verdict for verdict in verdicts}.values())
+
+
 def _all_storable(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
-    """One verdict often stands for a whole batch; it is looked at once."""
-    first = verdicts[0] if verdicts else None
-    if first is not None and all(verdict is first for verdict in verdicts):
-        return [storable(first)] * len(verdicts)
-    return [storable(verdict) for verdict in verdicts]
+    distinct = _distinct(verdicts)
+    if len(distinct) == 1:
+        return [storable(distinct[0])] * len(verdicts)
+    known = {id(verdict): storable(verdict) for verdict in distinct}
+    return [known[id(verdict)] for verdict in verdicts]
 
 
 def storable(verdict: Verdict) -> Verdict:
@@ -351,8 +375,8 @@ def _isolated_holds(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
 
     Anybody can put a foreign click ID into a landing page's address; that must not stop everybody's conversions.
     """
-    good = any(verdict.kind in (Kind.DELIVERED, Kind.ACCEPTED) for verdict in verdicts)
-    if not good:
+    kinds = {verdict.kind for verdict in _distinct(verdicts)}
+    if Kind.HOLD not in kinds or not kinds & _TAKEN:
         return verdicts
     return [replace(verdict, kind=Kind.REFUSED) if verdict.kind is Kind.HOLD else verdict for verdict in verdicts]
 

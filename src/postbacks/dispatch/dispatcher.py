@@ -24,7 +24,7 @@ from postbacks.metrics import Metrics
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
 from postbacks.settings import Settings
-from postbacks.store import gates, outbox
+from postbacks.store import attempts, gates, outbox
 from postbacks.store.database import OUTAGES, Connection, Database
 from postbacks.store.outbox import Claim, Ended, Postponed
 from postbacks.vault import Vault
@@ -238,7 +238,7 @@ class Dispatcher:
         settled = [item for item in (*to_send, *done) if item.verdict is not None]
         if settled:
             result = await settle(self._database, destination, lease.id, settled, self._policy, now)
-            self._metrics.settled(destination, settled, result.stale, now)
+            self._metrics.settled(destination, settled, result.stale, result.delays)
         if accepted:
             await write(self._database, destination, lease.id, accepted, outcomes, now)
         if any(item.verdict is None for item in to_send):
@@ -253,9 +253,9 @@ class Dispatcher:
             await outbox.release(connection, app, lease.id, untouched)
         if tried:
             now = self._clock()
-            mine = await outbox.postpone(connection, app, lease.id, [_as_it_was(item, now) for item in tried], now)
-            await outbox.record_attempts(
-                connection, app, [attempt for item in tried if item.row.id in mine for attempt in item.attempts]
+            lost = await outbox.postpone(connection, app, lease.id, [_as_it_was(item, now) for item in tried], now)
+            await attempts.record(
+                connection, app, [attempt for item in tried if item.row.id not in lost for attempt in item.attempts]
             )
 
     def _delivery(self, destination: Destination, lease: _Lease) -> Delivery:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from postbacks.catalog import Destination
 from postbacks.dispatch.delivering import RESEND_LATER, Item
-from postbacks.domain.delays import NO_DELAY, bucket
+from postbacks.domain.delays import buckets
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import AMBIGUOUS_TRIES, RetryPolicy, Stop, next_try
+from postbacks.store import attempts as attempt_log
 from postbacks.store import outbox
 from postbacks.store import stats as stats_store
 from postbacks.store.database import Database
@@ -24,7 +25,6 @@ CONFIRM_SECONDS = 1800.0
 """When a platform that confirms later is asked first, unless its adapter says otherwise."""
 
 _ENDS = {
-    Kind.DELIVERED: "delivered",
     Kind.REFUSED: "failed",
     Kind.SPLIT: "failed",
     Kind.SKIPPED: "skipped",
@@ -36,10 +36,10 @@ _ENDS = {
 class Settled:
     """How a claim was settled."""
 
-    ended: int = 0
-    postponed: int = 0
     stale: int = 0
     """Deliveries that somebody else took over in the meantime; their outcome was not ours to write."""
+    delays: Sequence[float] = ()
+    """Seconds from planning to the platform's yes, of each that was delivered, in ascending order."""
 
 
 def outcome(
@@ -48,9 +48,8 @@ def outcome(
     """What a verdict means for the row. Pure."""
     row, verdict = item.row, item.verdict
     assert verdict is not None  # noqa: S101 - items without a verdict are given back, not settled
-    end = _ENDS.get(verdict.kind)
-    if end is not None:
-        return Ended(row.id, end, None if end == "delivered" else verdict.code or end, item.tried)
+    if verdict.kind is Kind.DELIVERED:
+        return Ended(row.id, "delivered", None, row.attempts + len(item.attempts))
     if verdict.kind is Kind.ACCEPTED:
         wait = timedelta(seconds=CONFIRM_SECONDS if verdict.retry_after is None else verdict.retry_after)
         return _postponed(
@@ -63,6 +62,9 @@ def outcome(
             reference=verdict.reference,
             reference_index=item.reference_index,
         )
+    end = _ENDS.get(verdict.kind)
+    if end is not None:
+        return Ended(row.id, end, verdict.code or end, item.tried)
     if verdict.kind is Kind.HOLD:
         # The schedule starts anew when the destination is released: the wait was not the delivery's fault.
         return _postponed(item, "held", verdict.code or "held", now, tries=0)
@@ -73,7 +75,7 @@ def outcome(
         policy,
         attempts=row.tries + 1,
         first_try=row.tried_at or now,
-        deadline=row.deadline,
+        deadline=datetime.fromtimestamp(row.deadline, UTC),
         now=now,
         retry_after=verdict.retry_after,
         jitter=jitter,
@@ -145,28 +147,39 @@ async def write(
     postponed = [one for one in outcomes if isinstance(one, Postponed)]
     app = destination.app
     async with database.transaction() as connection:
-        mine = await outbox.end(connection, app, destination.platform, lease, ended)
-        gone = [one for one in ended if one.id in mine]
-        later = await outbox.postpone(connection, app, lease, postponed, now)
-        await outbox.record_attempts(
-            connection,
-            app,
-            [attempt for item in items if item.row.id in mine or item.row.id in later for attempt in item.attempts],
-        )
-        await stats_store.add(connection, app, _counts(destination.name, items, gone, now))
-    return Settled(ended=len(mine), postponed=len(later), stale=len(items) - len(mine) - len(later))
+        lost = await outbox.end(connection, app, destination.platform, lease, ended)
+        lost |= await outbox.postpone(connection, app, lease, postponed, now)
+        if lost:
+            items, outcomes = _ours(items, outcomes, lost)
+        await attempt_log.record(connection, app, [attempt for item in items for attempt in item.attempts])
+        delays = _delays(items, outcomes, now)
+        await stats_store.add(connection, app, _counts(destination.name, outcomes, delays, now))
+    return Settled(len(lost), delays)
 
 
-def _counts(destination: str, items: Sequence[Item], ended: Sequence[Ended], now: datetime) -> Counter[Count]:
-    created = {item.row.id: item.row.created_at for item in items}
-    alike = Counter(
-        (one.status, one.reason or "", bucket(now - created[one.id]) if one.status == "delivered" else NO_DELAY)
-        for one in ended
+def _ours(
+    items: Sequence[Item], outcomes: Sequence[Ended | Postponed], lost: Collection[UUID]
+) -> tuple[Sequence[Item], Sequence[Ended | Postponed]]:
+    left = [index for index, one in enumerate(outcomes) if one.id not in lost]
+    return [items[index] for index in left], [outcomes[index] for index in left]
+
+
+def _delays(items: Sequence[Item], outcomes: Sequence[Ended | Postponed], now: datetime) -> list[float]:
+    seconds = now.timestamp()
+    return sorted(
+        [seconds - item.row.created_at for item, one in zip(items, outcomes, strict=True) if one.status == "delivered"]
     )
+
+
+def _counts(
+    destination: str, outcomes: Sequence[Ended | Postponed], delays: Sequence[float], now: datetime
+) -> Counter[Count]:
     minute = minute_of(now)
-    return Counter(
-        {Count(minute, destination, status, reason, delay): n for (status, reason, delay), n in alike.items()}
-    )
+    counts = Counter({Count(minute, destination, "delivered", "", delay): n for delay, n in buckets(delays).items()})
+    for one in outcomes:
+        if isinstance(one, Ended) and one.status != "delivered":
+            counts[Count(minute, destination, one.status, one.reason or "")] += 1
+    return counts
 
 
 def _jitter() -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 
 _TWO = """
 AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
@@ -30,15 +31,21 @@ def is_currency(code: str) -> bool:
 def rounded(value: Decimal, currency: str) -> Decimal:
     """The amount in the currency's own precision: 499 JPY, 4.99 EUR, 4.990 KWD."""
     digits = MINOR_UNITS.get(currency, 2)
-    return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN)
+    return value.quantize(_UNITS[digits], rounding=ROUND_HALF_EVEN)
 
 
+_UNITS = [Decimal(1).scaleb(-digits) for digits in range(5)]
+
+
+# Prices repeat.
+@lru_cache(maxsize=4_096)
 def json_number(value: Decimal, currency: str) -> float | int:
     """The amount as a JSON number, rounded to the currency's precision; whole where the currency has no decimals."""
     amount = rounded(value, currency)
     return int(amount) if MINOR_UNITS.get(currency, 2) == 0 else float(amount)
 
 
+@lru_cache(maxsize=4_096)
 def decimal_text(value: Decimal, currency: str, *, least_digits: int = 0) -> str:
     """The amount as plain text (never `1E+3`), with at least `least_digits` after the point."""
     digits = max(MINOR_UNITS.get(currency, 2), least_digits)

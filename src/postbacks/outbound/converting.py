@@ -11,10 +11,10 @@ from postbacks.catalog import App, Destination
 from postbacks.domain.consent import narrower
 from postbacks.domain.idempotency import delivery_key
 from postbacks.domain.model import Click, Conversion
-from postbacks.store.events import EventRow
+from postbacks.store.events import EventRow, Sent
 
 
-def conversion_of(app: App, destination: Destination, event: EventRow, click: Click) -> Conversion | None:
+def conversion_of(app: App, destination: Destination, event: EventRow | Sent, click: Click) -> Conversion | None:
     """What the adapter gets to see; `None` where the event is not mapped any more."""
     mapping = destination.mapping_for(event.name)
     if mapping is None:
@@ -26,7 +26,7 @@ def conversion_of(app: App, destination: Destination, event: EventRow, click: Cl
         event.name,
         mapping,
         # An event whose time was cut to whole seconds may seem to lie a moment before its click.
-        max(event.occurred_at, click.clicked_at),
+        event.occurred_at if event.occurred_at >= click.clicked_at else click.clicked_at,
         click,
         event.value,
         event.currency,

@@ -162,14 +162,6 @@ class Adapter(ABC, Generic[Cred, Opt]):
     def timing(self, target: Target[Cred, Opt]) -> Timing:
         """Between what times the platform takes a conversion."""
 
-    def not_before(self, target: Target[Cred, Opt], *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """The earliest time at which the platform should be asked."""
-        return self.timing(target).not_before(occurred_at, clicked_at)
-
-    def deadline(self, target: Target[Cred, Opt], *, occurred_at: datetime, clicked_at: datetime) -> datetime:
-        """The time after which the platform refuses the event for its age."""
-        return self.timing(target).deadline(occurred_at, clicked_at)
-
     def token_request(self, target: Target[Cred, Opt], now: datetime) -> Request | None:
         """The request that fetches an access token, where the platform needs one."""
         return None

@@ -54,7 +54,7 @@ class Google(Adapter[GoogleCredentials, GoogleOptions]):
         With a hold of 0 at once: a time in the future, from a game whose clock is ahead, is sent as now.
         """
         return Timing(
-            age=google_conversions.OLDEST_CLICK - google_conversions.AGE_MARGIN,
+            age=google_conversions.AGE,
             age_of_click=True,
             wait=timedelta(hours=target.options.hold_hours),
             wait_from_click=True,

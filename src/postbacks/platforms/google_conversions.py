@@ -21,12 +21,10 @@ OLDEST_CLICK: Final = timedelta(days=90)
 AGE_MARGIN: Final = timedelta(hours=1)
 """Kept back from the 90 days: Google saw the click before the landing page did, and reads the event after us."""
 
+AGE: Final = OLDEST_CLICK - AGE_MARGIN
+"""Of a click, up to which Google is still asked."""
+
 T = TypeVar("T")
-
-
-def deadline(clicked_at: datetime) -> datetime:
-    """The last moment at which Google is still asked."""
-    return clicked_at + OLDEST_CLICK - AGE_MARGIN
 
 
 def conversion_time(conversion: Conversion, now: datetime) -> datetime:
@@ -42,8 +40,9 @@ def sort_out(conversions: Sequence[Conversion], now: datetime) -> tuple[list[int
     """Places of the conversions that may be sent, and why the others may not."""
     sendable: list[int] = []
     unsendable: list[Unsendable] = []
+    oldest = now - AGE
     for position, conversion in enumerate(conversions):
-        obstacle = _obstacle(conversion, now)
+        obstacle = _obstacle(conversion, oldest)
         if obstacle:
             unsendable.append(Unsendable(position, obstacle))
         else:
@@ -58,7 +57,7 @@ def chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:
         yield chunk
 
 
-def _obstacle(conversion: Conversion, now: datetime) -> Verdict | None:
+def _obstacle(conversion: Conversion, oldest: datetime) -> Verdict | None:
     click = conversion.click
     if click.type not in CLICK_ID_TYPES:
         return Verdict(Kind.SKIPPED, code="no_click_id", message=f"Google does not know the click ID {click.type}.")
@@ -66,6 +65,6 @@ def _obstacle(conversion: Conversion, now: datetime) -> Verdict | None:
         return Verdict(
             Kind.SKIPPED, code="conversion_precedes_click", message="Google refuses a conversion before its click."
         )
-    if now >= deadline(click.clicked_at):
+    if click.clicked_at <= oldest:
         return Verdict(Kind.EXPIRED, code="click_too_old", message="Google imports no click older than 90 days.")
     return None

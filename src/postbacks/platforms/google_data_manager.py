@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from postbacks.platforms.google_config import DATA_MANAGER_BASE, GoogleTarget, a
 from postbacks.platforms.google_conversions import MAX_BATCH, chunks, conversion_time, sort_out
 from postbacks.platforms.google_data_manager_answers import DESTINATION_REFUSED, REQUEST_REASONS
 from postbacks.platforms.reading import json_object, same_for_all, transport_verdict
+from postbacks.platforms.times import zulu
 
 _EVENT = re.compile(r"(?:events\.)?events\[(\d+)\]")
 """Google writes `events.events[0].event_source` (sheet google, 4.3), and `events[0]` for JSON that it cannot read."""
@@ -110,7 +111,7 @@ def check_request(target: GoogleTarget, actions: Sequence[str], now: datetime, t
     event = {
         "destinationReferences": probed,
         "transactionId": "postbacks_check",
-        "eventTimestamp": _rfc3339(now),
+        "eventTimestamp": zulu(now),
         "eventSource": target.options.event_source,
         "adIdentifiers": {"gclid": "postbacks-check"},
     }
@@ -185,18 +186,21 @@ def _event(target: GoogleTarget, action: str, conversion: Conversion, now: datet
         # With one destination Google needs no reference; it tells a reader of the attempt log which action this was.
         "destinationReferences": [action],
         "transactionId": conversion.key,
-        "eventTimestamp": _rfc3339(conversion_time(conversion, now)),
+        "eventTimestamp": zulu(conversion_time(conversion, now)),
         "eventSource": target.options.event_source,
         "adIdentifiers": {conversion.click.type: conversion.click.value},
     }
     if conversion.value is not None and conversion.currency:
         event["conversionValue"] = json_number(conversion.value, conversion.currency)
         event["currency"] = conversion.currency
-    consent = _consent(conversion.consent)
-    return event | ({"consent": consent} if consent else {})
+    if consent := _consent(conversion.consent):
+        event["consent"] = consent
+    return event
 
 
 def _consent(consent: Consent) -> Mapping[str, str]:
+    if consent.postbacks is None and consent.ad_personalization is None:
+        return {}
     flags = {"adUserData": consent.postbacks, "adPersonalization": consent.ad_personalization}
     return {name: "CONSENT_GRANTED" if flag else "CONSENT_DENIED" for name, flag in flags.items() if flag is not None}
 
@@ -211,10 +215,6 @@ def _destination(target: GoogleTarget, action: str) -> dict[str, Any]:
 
 def _account(account_id: str) -> Mapping[str, str]:
     return {"accountType": "GOOGLE_ADS", "accountId": account_id}
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _ingest(target: GoogleTarget, body: bytes, token: str | None) -> Request:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import orjson
@@ -41,6 +41,7 @@ from postbacks.platforms.sharing import (
     shared_ip,
     shared_user_agent,
 )
+from postbacks.platforms.times import EPOCH, milliseconds
 
 STANDARD_EVENTS: Final = frozenset(
     {
@@ -66,11 +67,10 @@ _FBC: Final = re.compile(r"fb\.[0-9]+\.[0-9]{10,13}\.[A-Za-z0-9_-]+(?:\.(?:[A-Za
 Which marks exist is the library's business: it adds one for each language that it is written in.
 """
 
+_FBCLID: Final = re.compile(r"[A-Za-z0-9_-]+")
+
 _DEFAULT_SHARE: Final[list[Share]] = ["user_agent"]
 """Documented as required for website events (sheet meta, 2.4; contract, 5)."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 TOO_OLD: Final = Verdict(
     Kind.EXPIRED,
@@ -183,8 +183,9 @@ class Meta(Adapter[MetaCredentials, MetaOptions]):
     def build(self, target: MetaTarget, conversions: Sequence[Conversion], now: datetime, token: str | None) -> Built:
         parts: list[Part] = []
         unsendable: list[Unsendable] = []
+        oldest = now - self.timing(target).age
         for position, conversion in enumerate(conversions):
-            event = self._event(target, conversion, now)
+            event = _event(target.options, conversion, now, oldest)
             if isinstance(event, Verdict):
                 unsendable.append(Unsendable(position, event))
             else:
@@ -209,7 +210,7 @@ class Meta(Adapter[MetaCredentials, MetaOptions]):
 
     def read_check(self, target: MetaTarget, answer: Answer) -> CheckResult:
         secrets = _secrets(target)
-        verdict = read_answer(answer, _EPOCH, 1, secrets)
+        verdict = read_answer(answer, EPOCH, 1, secrets)
         if verdict.code.startswith("100/2804") or verdict.kind is Kind.DELIVERED:
             warning = version_warning(answer, secrets)
             return CheckResult(ok=True, message=" ".join(filter(None, ("Meta accepts the token.", warning))))
@@ -217,42 +218,55 @@ class Meta(Adapter[MetaCredentials, MetaOptions]):
             return CheckResult(ok=False, code=verdict.code, message=verdict.message, remedy=PROBE_REFUSED)
         return failed_check(verdict)
 
-    def _event(self, target: MetaTarget, conversion: Conversion, now: datetime) -> dict[str, Any] | Verdict:
-        """One entry of `data`, or why there is none."""
-        options = target.options
-        click = conversion.click
-        if refused(conversion):
-            return REFUSED_BY_PLAYER
-        if now > self.deadline(target, occurred_at=conversion.occurred_at, clicked_at=click.clicked_at):
-            return TOO_OLD
-        fbc = click_fbc(click, now)
-        if fbc is None:
-            return INVALID_CLICK_ID
-        name = str(conversion.mapping["name"])
-        if name == "Purchase" and (conversion.value is None or conversion.currency is None):
-            return VALUE_MISSING
-        user_agent = shared_user_agent(conversion, options.share)
-        ip = shared_ip(conversion, options.share)
-        if _located_by_meta(options) and ip is None:
-            return NO_IP_FOR_LDU
-        page = landing_page(click.url) or options.event_source_url
-        action_source: str = options.action_source
-        if action_source == "website" and (page is None or user_agent is None):
-            # Meta documents both as required for website events (sheet meta, 2.4); its other sources need neither.
-            action_source = "system_generated"
-        return _present(
-            {
-                "event_name": name,
-                "event_time": int(min(conversion.occurred_at, now).timestamp()),
-                "event_id": conversion.key,
-                "action_source": action_source,
-                "event_source_url": page if action_source == "website" else None,
-                "user_data": _present({"fbc": fbc, "client_user_agent": user_agent, "client_ip_address": ip}),
-                "custom_data": _custom_data(conversion),
-                # For attribution only, not for optimising delivery (sheet meta, 10).
-                "opt_out": True if conversion.consent.ad_personalization is False else None,
-            }
-        ) | _limited_data_use(options)
+
+def _event(options: MetaOptions, conversion: Conversion, now: datetime, oldest: datetime) -> dict[str, Any] | Verdict:
+    """One entry of `data`, or why there is none.
+
+    No entry is empty: Meta counts a null as absent and then misses an identifier (sheet meta, 12.4).
+    """
+    click = conversion.click
+    if refused(conversion):
+        return REFUSED_BY_PLAYER
+    if conversion.occurred_at < oldest:
+        return TOO_OLD
+    fbc = click_fbc(click, now)
+    if fbc is None:
+        return INVALID_CLICK_ID
+    name = str(conversion.mapping["name"])
+    if name == "Purchase" and (conversion.value is None or conversion.currency is None):
+        return VALUE_MISSING
+    user_data = {"fbc": fbc}
+    if user_agent := shared_user_agent(conversion, options.share):
+        user_data["client_user_agent"] = user_agent
+    if ip := shared_ip(conversion, options.share):
+        user_data["client_ip_address"] = ip
+    elif _located_by_meta(options):
+        return NO_IP_FOR_LDU
+    event: dict[str, Any] = {
+        "event_name": name,
+        "event_time": int(min(conversion.occurred_at, now).timestamp()),
+        "event_id": conversion.key,
+        **_source(options, click, user_agent),
+        "user_data": user_data,
+    }
+    if custom_data := _custom_data(conversion):
+        event["custom_data"] = custom_data
+    if conversion.consent.ad_personalization is False:
+        # For attribution only, not for optimising delivery (sheet meta, 10).
+        event["opt_out"] = True
+    if options.data_processing_options is not None:
+        event |= _limited_data_use(options)
+    return event
+
+
+def _source(options: MetaOptions, click: Click, user_agent: str | None) -> dict[str, str]:
+    if options.action_source != "website":
+        return {"action_source": options.action_source}
+    page = landing_page(click.url) or options.event_source_url
+    if page is None or user_agent is None:
+        # Meta documents both as required for website events (sheet meta, 2.4); its other sources need neither.
+        return {"action_source": "system_generated"}
+    return {"action_source": "website", "event_source_url": page}
 
 
 def click_fbc(click: Click, now: datetime) -> str | None:
@@ -264,10 +278,10 @@ def click_fbc(click: Click, now: datetime) -> str | None:
     """
     if click.value.startswith("fb."):
         return click.value if _FBC.fullmatch(click.value) else None
-    seen_at = min(click.clicked_at, now)
-    minted = f"fb.1.{(seen_at - _EPOCH) // timedelta(milliseconds=1)}.{click.value}"
+    seen_at = milliseconds(min(click.clicked_at, now))
     # A dot would turn the rest of the click ID into a fifth part.
-    return minted if "." not in click.value and _FBC.fullmatch(minted) else None
+    possible = _FBCLID.fullmatch(click.value) and 10 <= len(str(seen_at)) <= 13
+    return f"fb.1.{seen_at}.{click.value}" if possible else None
 
 
 def _request(target: MetaTarget, body: bytes) -> Request:
@@ -314,7 +328,7 @@ def _located_by_meta(options: MetaOptions) -> bool:
 
 def _limited_data_use(options: MetaOptions) -> dict[str, Any]:
     if not options.data_processing_options:
-        return {} if options.data_processing_options is None else {"data_processing_options": []}
+        return {"data_processing_options": []}
     return {
         "data_processing_options": ["LDU"],
         "data_processing_options_country": options.data_processing_options_country,
@@ -322,6 +336,6 @@ def _limited_data_use(options: MetaOptions) -> dict[str, Any]:
     }
 
 
-def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Without empty entries: Meta counts a null as absent and then misses an identifier (sheet meta, 12.4)."""
-    return {key: value for key, value in fields.items() if value is not None and value not in ("", {})}
+def _present(fields: Mapping[str, str | None]) -> dict[str, str]:
+    """Without empty entries."""
+    return {key: value for key, value in fields.items() if value}

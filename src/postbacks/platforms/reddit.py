@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import orjson
@@ -27,6 +28,7 @@ from postbacks.platforms.base import (
 )
 from postbacks.platforms.reddit_answers import read_answer, read_check
 from postbacks.platforms.sharing import REFUSED_BY_PLAYER, refused
+from postbacks.platforms.times import EPOCH, milliseconds
 
 STANDARD_TYPES: Final = (
     "PAGE_VISIT",
@@ -52,7 +54,6 @@ MAX_BODY: Final = 1_000_000
 """Bytes of one request; Reddit publishes no limit, the sheet advises to stay under 1 MB (sheet reddit, 7)."""
 
 _LIBRARY_AGENTS = re.compile(r"(python(-\w+)?|aiohttp|httpx|curl|java|go-http-client|okhttp|wget)/", re.IGNORECASE)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _folded(name: str) -> str:
@@ -134,8 +135,9 @@ class Reddit(Adapter[RedditCredentials, RedditOptions]):
     ) -> Built:
         parts: list[tuple[int, bytes]] = []
         unsendable: list[Unsendable] = []
+        oldest = now - self.timing(target).age
         for position, conversion in enumerate(conversions):
-            refusal = _refusal(conversion, self._deadline_of(target, conversion), now)
+            refusal = _refusal(conversion, oldest)
             if refusal is not None:
                 unsendable.append(Unsendable(position, refusal))
                 continue
@@ -160,25 +162,27 @@ class Reddit(Adapter[RedditCredentials, RedditOptions]):
 
     def read_check(self, target: Target[RedditCredentials, RedditOptions], answer: Answer) -> CheckResult:
         # `doctor` shows no waits, so the time at which its answer is read does not matter.
-        return read_check(answer, _EPOCH)
-
-    def _deadline_of(self, target: Target[RedditCredentials, RedditOptions], conversion: Conversion) -> datetime:
-        return self.deadline(target, occurred_at=conversion.occurred_at, clicked_at=conversion.click.clicked_at)
+        return read_check(answer, EPOCH)
 
 
 def _tracking(conversion: Conversion) -> tuple[str, str | None]:
     """Tracking type and custom name of an event (sheet reddit, 2a)."""
     name = str(conversion.mapping.get("name") or conversion.event_name)
-    standard = _BY_FOLDED_NAME.get(_folded(name))
+    standard = _standard(name)
     if standard is None:
         return "CUSTOM", name
     return (standard, None) if standard != "CUSTOM" else ("CUSTOM", conversion.event_name)
 
 
-def _refusal(conversion: Conversion, deadline: datetime, now: datetime) -> Verdict | None:
+@lru_cache(maxsize=1_024)
+def _standard(name: str) -> str | None:
+    return _BY_FOLDED_NAME.get(_folded(name))
+
+
+def _refusal(conversion: Conversion, oldest: datetime) -> Verdict | None:
     if refused(conversion):
         return REFUSED_BY_PLAYER
-    if now >= deadline:
+    if conversion.occurred_at <= oldest:
         return Verdict(Kind.EXPIRED, code="too_old", message="Reddit takes events of the last 168 hours only.")
     if not conversion.click.value.strip():
         return Verdict(Kind.SKIPPED, code="no_click_id", message="The click ID is empty.")
@@ -205,7 +209,7 @@ def _event(options: RedditOptions, conversion: Conversion, now: datetime) -> dic
         metadata["value"] = json_number(conversion.value, conversion.currency)
     event: dict[str, Any] = {
         # Ingest takes times of up to ten minutes ahead; Reddit's tolerance is unknown (sheet reddit, 5).
-        "event_at": (min(conversion.occurred_at, now) - _EPOCH) // timedelta(milliseconds=1),
+        "event_at": milliseconds(min(conversion.occurred_at, now)),
         "action_source": options.action_source,
         "click_id": conversion.click.value,
         "type": kind,

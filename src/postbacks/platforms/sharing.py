@@ -59,8 +59,10 @@ def shared_names(conversion: Conversion, share: Collection[Share]) -> str | None
 
 def reached_level(conversion: Conversion) -> int | None:
     """The property `level` of a `level_up`; the only property that leaves, because others may be personal."""
+    if conversion.event_name != "level_up":
+        return None
     level = conversion.properties.get("level")
-    if conversion.event_name != "level_up" or not isinstance(level, int) or isinstance(level, bool):
+    if not isinstance(level, int) or isinstance(level, bool):
         return None
     return level if abs(level) < _EXACT_IN_JSON else None
 

@@ -160,8 +160,9 @@ class TikTok(Adapter[TikTokCredentials, TikTokOptions]):
     def build(self, target: TikTokTarget, conversions: Sequence[Conversion], now: datetime, token: str | None) -> Built:
         parts: list[Part] = []
         unsendable: list[Unsendable] = []
+        oldest = now - self.timing(target).age
         for position, conversion in enumerate(conversions):
-            event = self._event(target, conversion, now)
+            event = _event(target.options, conversion, now, oldest)
             if isinstance(event, Verdict):
                 unsendable.append(Unsendable(position, event))
             else:
@@ -202,40 +203,40 @@ class TikTok(Adapter[TikTokCredentials, TikTokOptions]):
             return CheckResult(ok=True, message=said)
         return failed_check(verdict)
 
-    def _event(self, target: TikTokTarget, conversion: Conversion, now: datetime) -> dict[str, Any] | Verdict:
-        """One entry of `data`, or why there is none. No key stands there empty."""
-        options = target.options
-        click = conversion.click
-        if refused(conversion):
-            return REFUSED_BY_PLAYER
-        if now > self.deadline(target, occurred_at=conversion.occurred_at, clicked_at=click.clicked_at):
-            return TOO_OLD
-        name = str(conversion.mapping["name"])
-        if name in PAID_EVENTS and conversion.currency is not None and conversion.currency not in CURRENCIES:
-            return UNSUPPORTED_CURRENCY
-        page = landing_page(click.url) or options.event_source_url
-        if page is None and options.require_page_url:
-            return NO_PAGE_URL
-        user = {"ttclid": click.value}
-        if ip := shared_ip(conversion, options.share):
-            user["ip"] = ip
-        elif options.limited_data_use:
-            return NO_IP_FOR_LDU
-        if user_agent := shared_user_agent(conversion, options.share):
-            user["user_agent"] = user_agent
-        event: dict[str, Any] = {
-            "event": name,
-            "event_time": int(min(conversion.occurred_at, now).timestamp()),
-            "event_id": conversion.key,
-            "user": user,
-        }
-        if page is not None:
-            event["page"] = {"url": page}
-        if properties := _properties(conversion):
-            event["properties"] = properties
-        if options.limited_data_use is not None:
-            event["limited_data_use"] = options.limited_data_use
-        return event
+
+def _event(options: TikTokOptions, conversion: Conversion, now: datetime, oldest: datetime) -> dict[str, Any] | Verdict:
+    """One entry of `data`, or why there is none. No key stands there empty."""
+    click = conversion.click
+    if refused(conversion):
+        return REFUSED_BY_PLAYER
+    if conversion.occurred_at < oldest:
+        return TOO_OLD
+    name = str(conversion.mapping["name"])
+    if name in PAID_EVENTS and conversion.currency is not None and conversion.currency not in CURRENCIES:
+        return UNSUPPORTED_CURRENCY
+    page = landing_page(click.url) or options.event_source_url
+    if page is None and options.require_page_url:
+        return NO_PAGE_URL
+    user = {"ttclid": click.value}
+    if ip := shared_ip(conversion, options.share):
+        user["ip"] = ip
+    elif options.limited_data_use:
+        return NO_IP_FOR_LDU
+    if user_agent := shared_user_agent(conversion, options.share):
+        user["user_agent"] = user_agent
+    event: dict[str, Any] = {
+        "event": name,
+        "event_time": int(min(conversion.occurred_at, now).timestamp()),
+        "event_id": conversion.key,
+        "user": user,
+    }
+    if page is not None:
+        event["page"] = {"url": page}
+    if properties := _properties(conversion):
+        event["properties"] = properties
+    if options.limited_data_use is not None:
+        event["limited_data_use"] = options.limited_data_use
+    return event
 
 
 def _properties(conversion: Conversion) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Any, ClassVar, Final, Self
 
@@ -26,6 +26,7 @@ from postbacks.platforms.base import (
     Unsendable,
 )
 from postbacks.platforms.sharing import REFUSED_BY_PLAYER, Share, refused, shared_ip, shared_user_agent
+from postbacks.platforms.times import EPOCH, zulu
 from postbacks.platforms.x_answers import read_answer, read_check
 from postbacks.platforms.x_oauth import OAuthKeys, authorization
 
@@ -33,8 +34,6 @@ _VISIBLE: Final = r"^[\x21-\x7e]*$"
 _TWCLID: Final = re.compile(r"[A-Za-z0-9_-]{10,100}")
 _HASHED: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _OAUTH_FIELDS: Final = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
-_ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""`doctor` shows no waits, so the time at which its answer is read does not matter."""
 
 
 class XCredentials(ConfigModel):
@@ -137,9 +136,9 @@ class X(Adapter[XCredentials, XOptions]):
     ) -> Built:
         parts: list[tuple[int, bytes]] = []
         unsendable: list[Unsendable] = []
+        oldest = now - self.timing(target).age
         for position, conversion in enumerate(conversions):
-            deadline = self.deadline(target, occurred_at=conversion.occurred_at, clicked_at=conversion.click.clicked_at)
-            refusal = _refusal(conversion, deadline, now)
+            refusal = _refusal(conversion, oldest)
             if refusal is not None:
                 unsendable.append(Unsendable(position, refusal))
                 continue
@@ -167,13 +166,14 @@ class X(Adapter[XCredentials, XOptions]):
         return _request(target, (), now)
 
     def read_check(self, target: Target[XCredentials, XOptions], answer: Answer) -> CheckResult:
-        return read_check(answer, _ANY_TIME, oauth=target.credentials.oauth() is not None)
+        # `doctor` shows no waits, so the time at which its answer is read does not matter.
+        return read_check(answer, EPOCH, oauth=target.credentials.oauth() is not None)
 
 
-def _refusal(conversion: Conversion, deadline: datetime, now: datetime) -> Verdict | None:
+def _refusal(conversion: Conversion, oldest: datetime) -> Verdict | None:
     if refused(conversion):
         return REFUSED_BY_PLAYER
-    if now >= deadline:
+    if conversion.occurred_at <= oldest:
         return Verdict(
             Kind.EXPIRED,
             code="too_old",
@@ -215,12 +215,14 @@ def _event(options: XOptions, conversion: Conversion, now: datetime) -> dict[str
 
 def _time(when: datetime) -> str:
     """`2026-11-23T10:00:00.000Z`: always three decimals and `Z`, never an offset (sheet x, 5)."""
-    return when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return zulu(when, "milliseconds")
 
 
 def _identifiers(options: XOptions, conversion: Conversion) -> list[dict[str, str]]:
     """The click ID, and address and user agent together in one object of their own (sheet x, 2)."""
     identifiers = [{"twclid": conversion.click.value}]
+    if not options.share:
+        return identifiers
     ip = shared_ip(conversion, options.share)
     user_agent = shared_user_agent(conversion, options.share)
     if ip and user_agent and _is_ipv4(ip):

@@ -71,16 +71,17 @@ def _matched(
     ad_personalization: bool | None,
 ) -> Click:
     """A click from `_MATCHED`. Its value, page and user agent are left out: see `by_ids`."""
-    known = attribution is not None or postbacks is not None or ad_personalization is not None
-    consent = Consent(attribution, postbacks, ad_personalization) if known else _UNKNOWN
     moment = datetime.fromtimestamp(clicked_at, UTC)
+    consent = consent_of(attribution, postbacks, ad_personalization)
     return Click(identifier, click_id_type, "", moment, visitor_id, None, None, None, consent)
 
 
 def consent_from(row: Mapping[str, Any]) -> Consent:
     """The three flags of a click or an event."""
-    attribution, postbacks = row["consent_attribution"], row["consent_postbacks"]
-    ad_personalization = row["consent_ad_personalization"]
+    return consent_of(row["consent_attribution"], row["consent_postbacks"], row["consent_ad_personalization"])
+
+
+def consent_of(attribution: bool | None, postbacks: bool | None, ad_personalization: bool | None) -> Consent:
     if attribution is None and postbacks is None and ad_personalization is None:
         return _UNKNOWN
     return Consent(attribution, postbacks, ad_personalization)
@@ -188,6 +189,27 @@ async def by_ids(connection: Connection, app: str, identifiers: Iterable[UUID]) 
         list(identifiers),
     )
     return {row["id"]: (click_from(row), row["sealed_ip"]) for row in rows}
+
+
+async def to_send(
+    connection: Connection, app: str, identifiers: Iterable[UUID]
+) -> dict[bytes, tuple[Click, str | None]]:
+    """Clicks by the bytes of their id (see `events.to_send`), with what a platform may be told, and their sealed address."""
+    rows = await connection.fetch(
+        "SELECT c.id, c.type, c.value, date_part('epoch', c.clicked_at), c.url, c.user_agent, c.sealed_ip, "
+        "c.consent_attribution, c.consent_postbacks, c.consent_ad_personalization FROM clicks c "
+        "WHERE c.app_id = $1 AND c.id = ANY((SELECT $2::uuid[])::uuid[])",
+        app,
+        list(identifiers),
+    )
+    moment, consent = datetime.fromtimestamp, consent_of
+    return {
+        identifier.bytes: (
+            Click(identifier, name, value, moment(seconds, UTC), "", url, user_agent, None, consent(a, b, c)),
+            sealed_ip,
+        )
+        for identifier, name, value, seconds, url, user_agent, sealed_ip, a, b, c in rows
+    }
 
 
 async def by_visitors(connection: Connection, app: str, visitors: Iterable[str]) -> dict[str, list[Click]]:

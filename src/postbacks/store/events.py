@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from postbacks.domain.frozen import frozen
 from postbacks.domain.model import Consent
-from postbacks.store.clicks import consent_from
+from postbacks.store.clicks import consent_from, consent_of
 from postbacks.store.database import Connection
 
 
@@ -43,13 +44,25 @@ class Known:
     fingerprint: UUID
 
 
+@frozen
+class Sent:
+    """What a platform may be told of an event. `properties` is a JSON text."""
+
+    event_id: str
+    name: str
+    occurred_at: datetime
+    value: Decimal | None
+    currency: str | None
+    properties: str | None
+    consent: Consent
+
+
 _COLUMNS = (
     "id, event_id, name, occurred_at, user_id, visitor_id, value, currency, platform, storefront, properties, "
     "consent_attribution, consent_postbacks, consent_ad_personalization, status, match, not_sent"
 )
 
 
-_BRIEF = _COLUMNS.replace(", match, not_sent", ", NULL AS match, NULL AS not_sent")
 _STORED = ("app_id", *_COLUMNS.split(", "))
 
 
@@ -209,25 +222,46 @@ async def settle_match(
     )
 
 
-async def by_ids(
-    connection: Connection, app: str, identifiers: Iterable[UUID], *, explained: bool = True
-) -> dict[UUID, EventRow]:
-    """Events by id; the range of the ids tells PostgreSQL which partitions to look into.
-
-    Without `explained` the long texts `match` and `not_sent` are left out.
-    """
+async def by_ids(connection: Connection, app: str, identifiers: Iterable[UUID]) -> dict[UUID, EventRow]:
+    """Events by id; the range of the ids tells PostgreSQL which partitions to look into."""
     wanted = list(identifiers)
     if not wanted:
         return {}
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS if explained else _BRIEF} FROM events "
-        "WHERE app_id = $1 AND id = ANY($2::uuid[]) AND id BETWEEN $3 AND $4",
+        f"SELECT {_COLUMNS} FROM events WHERE app_id = $1 AND id = ANY($2::uuid[]) AND id BETWEEN $3 AND $4",
         app,
         wanted,
         min(wanted),
         max(wanted),
     )
     return {row["id"]: event_from(row) for row in rows}
+
+
+async def to_send(connection: Connection, app: str, identifiers: Sequence[UUID]) -> dict[bytes, Sent]:
+    """Events by the bytes of their id, whose hash takes a tenth of what the id's takes.
+
+    Numbers come as the driver reads them fastest: 0.35 µs for a time of seconds instead of 0.7 for a `timestamptz`,
+    and prices, which repeat, as text.
+    """
+    rows = await connection.fetch(
+        "SELECT id, event_id, name, date_part('epoch', occurred_at), value::text, currency, properties, "
+        "consent_attribution, consent_postbacks, consent_ad_personalization FROM events "
+        "WHERE app_id = $1 AND id = ANY($2::uuid[]) AND id BETWEEN $3 AND $4",
+        app,
+        identifiers,
+        min(identifiers),
+        max(identifiers),
+    )
+    moment, amount, consent = datetime.fromtimestamp, _amount, consent_of
+    return {
+        identifier.bytes: Sent(
+            event_id, name, moment(seconds, UTC), value and amount(value), currency, properties, consent(a, b, c)
+        )
+        for identifier, event_id, name, seconds, value, currency, properties, a, b, c in rows
+    }
+
+
+_amount = lru_cache(maxsize=4_096)(Decimal)
 
 
 async def erased(connection: Connection, app: str, user_keys: Iterable[UUID]) -> set[UUID]:
