@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 GROUP = 1_000
 """Events in one transaction, at most (a larger batch of one request stays together)."""
 
-FLUSHERS = 2
+FLUSHERS = 4
 """Transactions under way at the same time: one on its way to the disk, one being prepared."""
 
 CROWD = 200
