@@ -63,7 +63,9 @@ async def database(database_url: str) -> Database:
 async def test_events_are_read_as_they_are_stored(database: Database) -> None:
     stored = [event(identifier, place) for place, identifier in enumerate(ids.new_ids(NOW, 300))]
     async with database.connection() as connection:
-        await events.insert(connection, APP, stored)
+        await events.insert(
+            connection, APP, [(row.id, row.name, row, row.status, row.match, row.not_sent) for row in stored]
+        )
         read = await events.to_send(connection, APP, [row.id for row in stored])
     await database.close()
 

@@ -151,22 +151,24 @@ def _checked(event: EventIn, times: _Times, *, first_open: bool, secret: bytes) 
 
 
 def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool, secret: bytes) -> NewEvent:
+    name, user_id, visitor_id, currency = event.name, event.user_id, event.visitor_id, event.currency
+    platform, storefront, value, properties = event.platform, event.storefront, event.value, event.properties
     click_ids = event.click_ids or {}
-    event_id = event.event_id or idempotency.derived_event_id(event.name, _who(event, secret), occurred_at)
+    event_id = event.event_id or idempotency.derived_event_id(name, _who(event, secret), occurred_at)
     consent = event.consent.consent() if event.consent else _UNKNOWN
     # The address is left out: it is kept nowhere, not even inside a hash that could be searched.
     fingerprint = idempotency.fingerprint(
         (
-            event.name,
+            name,
             event.occurred_at,
-            event.user_id,
-            event.visitor_id,
+            user_id,
+            visitor_id,
             click_ids,
-            str(event.value) if event.value is not None else None,
-            event.currency,
-            event.platform,
-            event.storefront,
-            event.properties,
+            None if value is None else str(value),
+            currency,
+            platform,
+            storefront,
+            properties,
             (consent.attribution, consent.postbacks, consent.ad_personalization),
         ),
         secret,
@@ -176,18 +178,18 @@ def _new_event(event: EventIn, occurred_at: datetime, *, first_open: bool, secre
         event_id,
         idempotency.event_key(event_id),
         fingerprint,
-        event.name,
+        name,
         occurred_at,
-        event.user_id,
-        event.visitor_id,
+        user_id,
+        visitor_id,
         click_ids,
         tuple([idempotency.click_key(name, value) for name, value in click_ids.items()]) if click_ids else (),
         event.ip,
-        event.value,
-        event.currency,
-        event.platform,
-        event.storefront,
-        orjson.dumps(event.properties).decode() if event.properties else None,
+        value,
+        currency,
+        platform,
+        storefront,
+        orjson.dumps(properties).decode() if properties else None,
         consent,
         first_open,
     )

@@ -23,7 +23,7 @@ from postbacks.store import clicks as click_store
 from postbacks.store import events as event_store
 from postbacks.store.clicks import NewClick
 from postbacks.store.database import Connection
-from postbacks.store.events import EventRow
+from postbacks.store.events import NewRow
 
 _NO_MATCH = Decision()
 
@@ -108,24 +108,29 @@ class Storing:
         outcomes: dict[int, Outcome],
     ) -> None:
         app, connection, now = self._app, self._connection, self._now
-        erased = await self._erased([events[index] for index in fresh])
-        names = await self._names([index for index in fresh if events[index].user_id not in erased], events)
-        usable = [index for index in fresh if events[index].user_id not in erased and may_match(events[index].consent)]
-        await self._register_clicks([events[index] for index in usable])
-        facts = await self._facts(events, usable)
+        new = [events[index] for index in fresh]
+        erased = await self._erased(new)
+        names = await self._names([place for place, event in enumerate(new) if event.user_id not in erased], new)
+        usable = [
+            place
+            for place, event in enumerate(new)
+            if event.user_id not in erased and may_match(event.consent)  # what is refused is not looked at
+        ]
+        await self._register_clicks([new[place] for place in usable])
+        facts = [await self._facts(new[place]) if new[place].ip is not None else new[place] for place in usable]
         resolver = Resolver(connection, app.name, app.rules)
-        decisions = dict(zip(usable, await resolver.resolve(list(facts.values())), strict=True))
+        decisions = [_NO_MATCH] * len(new)
+        keys: dict[int, Sequence[UUID]] = {}
+        for place, decision, fact in zip(usable, await resolver.resolve(facts), facts, strict=True):
+            decisions[place] = decision
+            if not decision.matched and app.late_click:
+                keys[place] = waiting_keys(fact)
         batch, routes = Batch(app, now), Routes(app)
-        rows: list[EventRow] = []
+        rows: list[NewRow] = []
         waiting: list[tuple[UUID, UUID]] = []
-        for index in fresh:
-            event, identifier = events[index], identifiers[index]
+        for place, (index, event, decision) in enumerate(zip(fresh, new, decisions, strict=True)):
+            identifier, name = identifiers[index], names.get(place, event.name)
             is_erased = event.user_id in erased
-            decision = decisions.get(index, _NO_MATCH)
-            name = names.get(index, event.name)
-            keys: Sequence[UUID] = ()
-            if not decision.matched and index in facts and app.late_click:
-                keys = waiting_keys(facts[index])
             recorded = record(
                 routes,
                 app.rules,
@@ -134,20 +139,14 @@ class Storing:
                 event.consent,
                 decision,
                 now,
-                may_wait=bool(keys),
+                may_wait=bool(keys.get(place)),
                 erased=is_erased,
             )
-            rows.append(_row(identifier, event, name, recorded, erased=is_erased))
+            content = _anonymous(event) if is_erased else event
+            rows.append((identifier, name, content, recorded.status, recorded.match, recorded.not_sent))
             if recorded.status == "waiting":
-                waiting.extend((key, identifier) for key in keys)
-            outcomes[index] = Outcome(
-                event.event_id,
-                identifier,
-                recorded.status,
-                False,
-                False,
-                recorded,
-            )
+                waiting.extend([(key, identifier) for key in keys[place]])
+            outcomes[index] = Outcome(event.event_id, identifier, recorded.status, False, False, recorded)
             batch.add(identifier, recorded)
         if len(outcomes) > len(fresh):
             _answer_repeats(outcomes, {identifiers[index]: outcomes[index] for index in fresh})
@@ -202,17 +201,10 @@ class Storing:
         if clicks:
             await click_store.insert(self._connection, self._app.name, list(clicks.values()))
 
-    async def _facts(self, events: Sequence[NewEvent], indexes: Sequence[int]) -> dict[int, Matchable]:
-        """What the match may use of each event: the event itself, unless an address is to be hashed."""
-        facts: dict[int, Matchable] = {index: events[index] for index in indexes}
-        for index in indexes:
-            event = events[index]
-            if event.ip is not None:
-                hashes = await self._hashes(event)
-                facts[index] = Facts(
-                    event.occurred_at, event.consent, event.user_id, event.visitor_id, event.click_keys, hashes
-                )
-        return facts
+    async def _facts(self, event: NewEvent) -> Matchable:
+        """What the match may use of an event with an address. (Others are matched as they are.)"""
+        hashes = await self._hashes(event)
+        return Facts(event.occurred_at, event.consent, event.user_id, event.visitor_id, event.click_keys, hashes)
 
     async def _hashes(self, event: NewEvent) -> tuple[AddressHashes, ...]:
         """The event's address under every key that a click inside the window may have been hashed with."""
@@ -262,29 +254,10 @@ def _nameless(event: NewEvent) -> str:
     return f"evt_{event.key.hex}" if named else event.event_id
 
 
-def _row(identifier: UUID, event: NewEvent, name: str, recorded: Recorded, *, erased: bool) -> EventRow:
+def _anonymous(event: NewEvent) -> NewEvent:
     """Of an erased player nothing is kept but that an event was refused."""
-    row = EventRow(
-        identifier,
-        event.event_id,
-        name,
-        event.occurred_at,
-        event.user_id,
-        event.visitor_id,
-        event.value,
-        event.currency,
-        event.platform,
-        event.storefront,
-        event.properties,
-        event.consent,
-        recorded.status,
-        recorded.match,
-        recorded.not_sent,
-    )
-    if not erased:
-        return row
     return replace(
-        row,
+        event,
         event_id=_nameless(event),
         user_id=None,
         visitor_id=None,

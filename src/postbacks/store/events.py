@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from postbacks.domain.frozen import frozen
@@ -122,7 +122,36 @@ async def known(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[
     return {row["key"]: Known(row["event"], row["fingerprint"]) for row in rows}
 
 
-async def insert(connection: Connection, app: str, events: Sequence[EventRow]) -> None:
+class Content(Protocol):
+    """What an event says of itself."""
+
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def user_id(self) -> str | None: ...
+    @property
+    def visitor_id(self) -> str | None: ...
+    @property
+    def value(self) -> Decimal | None: ...
+    @property
+    def currency(self) -> str | None: ...
+    @property
+    def platform(self) -> str | None: ...
+    @property
+    def storefront(self) -> str | None: ...
+    @property
+    def properties(self) -> str | None: ...
+    @property
+    def consent(self) -> Consent: ...
+
+
+NewRow = tuple[UUID, str, Content, str, str | None, str | None]
+"""Id, name, content, status, match and not_sent of an event to be stored."""
+
+
+async def insert(connection: Connection, app: str, rows: Sequence[NewRow]) -> None:
     """Stores events whose keys were claimed in the same transaction.
 
     COPY, because it costs half of what an INSERT of arrays costs, here and in the server.
@@ -133,9 +162,9 @@ async def insert(connection: Connection, app: str, events: Sequence[EventRow]) -
         records=[
             (
                 app,
-                event.id,
+                identifier,
                 event.event_id,
-                event.name,
+                name,
                 event.occurred_at,
                 event.user_id,
                 event.visitor_id,
@@ -147,11 +176,11 @@ async def insert(connection: Connection, app: str, events: Sequence[EventRow]) -
                 event.consent.attribution,
                 event.consent.postbacks,
                 event.consent.ad_personalization,
-                event.status,
-                event.match,
-                event.not_sent,
+                status,
+                match,
+                not_sent,
             )
-            for event in events
+            for identifier, name, event, status, match, not_sent in rows
         ],
     )
 
