@@ -112,13 +112,7 @@ def decide(
     platform seen at the same moment (gclid before gbraid).
     """
     considered: list[Considered] = []
-    tiers: dict[Method, Sequence[Candidate]] = {}
-    if len({candidate.method for candidate in candidates}) == 1:
-        tiers[candidates[0].method] = candidates
-    else:
-        tiers = {method: [one for one in candidates if one.method is method] for method in Method}
-    for method in tiers:
-        tier = tiers.get(method, ())
+    for method, tier in _tiers(candidates):
         usable: list[Candidate] = []
         for candidate in tier:
             why_not = _why_not(candidate, occurred_at, rules)
@@ -132,6 +126,13 @@ def decide(
         if usable:
             return _take(method, confidence, usable, rules, platform_of, preference, event_consent, considered)
     return Decision(considered=tuple(considered[:CONSIDERED_LIMIT]))
+
+
+def _tiers(candidates: Sequence[Candidate]) -> Sequence[tuple[Method, Sequence[Candidate]]]:
+    """The candidates by method, best first. Nearly every event has just one."""
+    if len(candidates) == 1:
+        return ((candidates[0].method, candidates),)
+    return [(method, [one for one in candidates if one.method is method]) for method in Method]
 
 
 def _why_not(candidate: Candidate, occurred_at: datetime, rules: Rules) -> str | None:
@@ -229,7 +230,8 @@ def _take(
                 considered.append(Considered(click, method, True, _why(candidate)))
     if len(considered) > 1:
         considered.sort(key=lambda one: not one.taken)
-    return Decision(method, confidence, clicks, refused, tuple(considered[:CONSIDERED_LIMIT]))
+        considered = considered[:CONSIDERED_LIMIT]
+    return Decision(method, confidence, clicks, refused, considered)
 
 
 def _why_another(click: Click, decides: Click, platform: str) -> str:
