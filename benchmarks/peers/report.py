@@ -69,7 +69,7 @@ def _goals(lines: list[Line], ours: float) -> dict[str, dict[str, float | str]]:
     return goals
 
 
-def as_table(jobs: int, ours: list[float], lines: list[Line]) -> str:
+def as_table(jobs: int, dispatchers: int, ours: list[float], lines: list[Line]) -> str:
     """A Markdown table, the fastest first, those without a figure last."""
     rate = median(ours)
     spread = f"{len(ours)} runs, {min(ours):,.0f} to {max(ours):,.0f}"
@@ -78,7 +78,7 @@ def as_table(jobs: int, ours: list[float], lines: list[Line]) -> str:
         "",
         "| queue | per second | ours is faster by | settings |",
         "|---|--:|--:|---|",
-        f"| **Postbacks** | **{rate:,.0f}** | | one dispatcher process, five platforms; {spread} |",
+        f"| **Postbacks** | **{rate:,.0f}** | | {dispatchers} dispatcher process(es), five platforms; {spread} |",
     ]
     for line in sorted(lines, key=lambda line: -(line.rate or 0)):
         name = f"{line.peer.name} {line.version} ({line.peer.language})".replace("  ", " ")

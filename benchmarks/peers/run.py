@@ -1,6 +1,6 @@
 """Compares our dispatcher with job queues, one conversion a job: same sink, same machine, same run.
 
-python benchmarks/peers/run.py --jobs 20000 --runs 1 [--only arq --only pgqueuer] [--output FILE.json]
+python benchmarks/peers/run.py --jobs 20000 --runs 1 --dispatchers 1 [--only arq --only pgqueuer] [--output FILE.json]
 
 Prints a Markdown table, then JSON; progress goes to standard error.
 """
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from postbacks.bench import measuring
@@ -28,18 +29,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-async def compare(jobs: int, runs: int, peers: Sequence[Peer]) -> tuple[list[float], list[report.Line], dict[str, str]]:
+async def compare(
+    jobs: int, runs: int, dispatchers: int, peers: Sequence[Peer]
+) -> tuple[list[float], list[report.Line], dict[str, str]]:
     """Our rates, the peers' lines and what PostgreSQL runs with."""
     ready = [_installed(peer) for peer in peers]
     async with stage() as one:
         database = {name: await one.connection.fetchval(f"SHOW {name}") for name in DURABILITY}
         # Before, between and after the peers: what the machine does meanwhile shows in the spread.
         half = (len(ready) + 1) // 2
-        ours = [await _ours(one, jobs)]
+        ours = [await _ours(one, jobs, dispatchers)]
         lines = [await _peer(one, line, jobs, runs) for line in ready[:half]]
-        ours.append(await _ours(one, jobs))
+        ours.append(await _ours(one, jobs, dispatchers))
         lines += [await _peer(one, line, jobs, runs) for line in ready[half:]]
-        ours.append(await _ours(one, jobs))
+        ours.append(await _ours(one, jobs, dispatchers))
     return ours, lines, database
 
 
@@ -53,9 +56,11 @@ def _installed(peer: Peer) -> report.Line:
         return report.Line(peer, "", (), f"cannot be installed: {error}")
 
 
-async def _ours(one: Stage, jobs: int) -> float:
+async def _ours(one: Stage, jobs: int, dispatchers: int) -> float:
     await one.seeder.empty()
-    async with one.dispatcher():
+    async with AsyncExitStack() as processes:
+        for _ in range(dispatchers):
+            await processes.enter_async_context(one.dispatcher())
         rate = await measuring.drained(one, jobs)
     say(f"Postbacks: {rate:,.0f}/s")
     return rate
@@ -83,12 +88,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Our dispatcher beside job queues, one conversion a job.")
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=1, help="of each peer; the median counts")
+    parser.add_argument("--dispatchers", type=int, default=1, help="processes of our own")
     parser.add_argument("--only", action="append", choices=[peer.key for peer in PEERS], default=[])
     parser.add_argument("--output", type=Path, help="where the JSON goes instead of standard output")
     arguments = parser.parse_args()
     peers = [peer for peer in PEERS if not arguments.only or peer.key in arguments.only]
-    ours, lines, database = asyncio.run(compare(arguments.jobs, arguments.runs, peers))
-    print(report.as_table(arguments.jobs, ours, lines))
+    ours, lines, database = asyncio.run(compare(arguments.jobs, arguments.runs, arguments.dispatchers, peers))
+    print(report.as_table(arguments.jobs, arguments.dispatchers, ours, lines))
     text = report.as_json(arguments.jobs, ours, lines, database)
     if arguments.output:
         arguments.output.write_text(text + "\n")

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postbacks.domain.delays import NO_DELAY, bucket, buckets, percentile, upper_bound_ms
+from postbacks.domain.delays import NO_DELAY, buckets, percentile, upper_bound_ms
 
 milliseconds = st.floats(0.001, 10**11)
+
+
+def bucket(delay: timedelta) -> int:
+    """The bucket of one delay by itself."""
+    ((number, count),) = buckets([delay.total_seconds()]).items()
+    assert count == 1
+    return number
 
 
 @pytest.mark.parametrize("seconds", [-3600, 0, 0.0001, 0.001])

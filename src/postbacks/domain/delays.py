@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 NO_DELAY = -1
 _GROWTH = math.log(1.25)
@@ -15,13 +14,8 @@ _BOUNDS = [math.exp(number * _GROWTH) / 1000 for number in range(_LAST)]
 """The longest delay in each bucket but the last, in seconds."""
 
 
-def bucket(delay: timedelta) -> int:
-    """The bucket of a delay; everything up to a millisecond is bucket 0."""
-    return bisect_left(_BOUNDS, delay.total_seconds())
-
-
 def buckets(delays: Sequence[float]) -> dict[int, int]:
-    """Bucket → how many of the delays (seconds, in ascending order) fall into it.
+    """Bucket → how many of the delays (seconds, in ascending order) fall into it; up to a millisecond is bucket 0.
 
     Looks for the ends of the few buckets among the delays, which is quicker than for the bucket of each delay.
     """
