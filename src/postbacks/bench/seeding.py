@@ -112,7 +112,8 @@ class Seeder:
         return datetime.now(UTC).timestamp()
 
     async def history(self, count: int) -> None:
-        """Finished deliveries with one try each, spread over the last days."""
+        """Finished deliveries with one try each, spread over the last days, and as well kept as rows of that age are:
+        otherwise the autovacuum that millions of new rows call for would run beside what is measured."""
         now = datetime.now(UTC)
         async with self._connection.transaction():
             await partitions.ensure(self._connection, now, behind=HISTORY_DAYS + 1)
@@ -133,6 +134,8 @@ class Seeder:
                 "FROM generate_series($4::bigint, $5::bigint - 1) AS n",
             ):
                 await self._connection.execute(statement, APP, newest, first, start, end, max(count, 1))
+        await self._connection.execute("VACUUM (ANALYZE) deliveries, attempts")
+        await self._connection.execute("CHECKPOINT")
 
     async def empty(self) -> None:
         """Removes all work and all history, so that the next measurement starts like the first."""
