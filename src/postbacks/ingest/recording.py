@@ -40,11 +40,12 @@ class Routes:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._known: dict[tuple[str, tuple[str, ...], tuple[str, ...], bool], Routed] = {}
+        self._known: dict[tuple[str | bool, ...], Routed] = {}
+        """By what decides it: event, consent, platforms of the clicks, an empty name, those of refused clicks."""
 
     def of(self, event_name: str, decision: Decision, *, consent_refused: bool) -> Routed:
         """Where an event with this decision goes."""
-        key = (event_name, tuple(decision.clicks), tuple(decision.refused), consent_refused)
+        key: tuple[str | bool, ...] = (event_name, consent_refused, *decision.clicks, "", *decision.refused)
         known = self._known.get(key)
         if known is None:
             found = route(
