@@ -50,7 +50,6 @@ class Storing:
         self._now = now
         self._addresses = addresses
         self._database_now = now
-        self._any_erased = True
         self.due = False
         """Whether something can be sent at once."""
         self.newly_linked: set[str] = set()
@@ -73,14 +72,13 @@ class Storing:
         first: dict[UUID, int] = {}
         for index, event in enumerate(events):
             first.setdefault(event.key, index)
-        claimed = await event_store.claim_keys(
+        all_free, self._database_now = await event_store.claim_keys(
             self._connection,
             self._app.name,
             [(events[index].key, identifiers[index], events[index].fingerprint) for index in first.values()],
         )
-        self._database_now, self._any_erased = claimed.now, claimed.any_erased
         outcomes: dict[int, Outcome] = {}
-        if claimed.all_free and len(first) == len(events):
+        if all_free and len(first) == len(events):
             return list(range(len(events))), outcomes
         there = await event_store.known(self._connection, self._app.name, first)
         fresh = [index for key, index in first.items() if there[key].event == identifiers[index]]
@@ -159,7 +157,7 @@ class Storing:
         self.due = any(one.due <= now for _, one in batch.open)
 
     async def _erased(self, events: Sequence[NewEvent]) -> set[str | None]:
-        if not self._any_erased:
+        if not await event_store.any_erased(self._connection, self._app.name):
             return set()
         keys = {self._app.user_key(event.user_id): event.user_id for event in events if event.user_id}
         if not keys:

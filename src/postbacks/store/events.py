@@ -86,32 +86,23 @@ def event_from(row: Mapping[str, Any]) -> EventRow:
     )
 
 
-@frozen
-class Claimed:
-    """What the first statement of a transaction learned beside taking its keys."""
-
-    all_free: bool
-    now: datetime
-    """The transaction's time by PostgreSQL's clock."""
-    any_erased: bool
-    """Whether the app has erased players at all. Nearly none has, and it need not ask about each player then."""
-
-
-async def claim_keys(connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID, UUID]]) -> Claimed:
+async def claim_keys(
+    connection: Connection, app: str, keys: Sequence[tuple[UUID, UUID, UUID]]
+) -> tuple[bool, datetime]:
     """Takes the idempotency keys that are free: (key, event, fingerprint).
 
-    The keys are taken in their order, so that two transactions that want the same ones do not lock each other out.
+    Returns whether all of them were, and the time of the transaction by PostgreSQL's clock. The keys are taken in
+    their order, so that two transactions that want the same ones do not lock each other out.
     """
     ordered = sorted(keys, key=lambda one: one[0].bytes)
     row = await connection.fetchrow(
         "WITH mine AS (INSERT INTO event_keys (app_id, key, event, fingerprint) "
         "SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING RETURNING 1) "
-        "SELECT count(*) AS taken, now() AS now, EXISTS (SELECT 1 FROM erasures WHERE app_id = $1) AS any_erased "
-        "FROM mine",
+        "SELECT count(*) AS taken, now() AS now FROM mine",
         app,
         *zip(*ordered, strict=True),
     )
-    return Claimed(row["taken"] == len(ordered), row["now"], row["any_erased"])
+    return row["taken"] == len(ordered), row["now"]
 
 
 async def known(connection: Connection, app: str, keys: Iterable[UUID]) -> dict[UUID, Known]:
@@ -291,6 +282,16 @@ async def to_send(connection: Connection, app: str, identifiers: Sequence[UUID])
 
 
 _amount = lru_cache(maxsize=4_096)(Decimal)
+
+
+async def any_erased(connection: Connection, app: str) -> bool:
+    """Whether the app has erased players at all. Few have, and then nobody asks about each player of each event.
+
+    To be asked after the transaction has written something: an erasure waits for the transactions that have (see
+    `store.personal`), and what begins to write later sees it.
+    """
+    there: bool = await connection.fetchval("SELECT EXISTS (SELECT 1 FROM erasures WHERE app_id = $1)", app)
+    return there
 
 
 async def erased(connection: Connection, app: str, user_keys: Iterable[UUID]) -> set[UUID]:
