@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -13,18 +12,10 @@ from postbacks.domain.matching import Confidence
 from postbacks.domain.model import Click
 from postbacks.store import clicks
 from postbacks.store.clicks import PER_VISITOR, Link, NewClick
-from postbacks.store.database import Connection, Database
+from postbacks.store.database import Connection
 
 APP = "game"
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[Connection]:
-    database = await Database.open(database_url, size=1, name="players")
-    async with database.connection() as one:
-        yield one
-    await database.close()
 
 
 async def tied(connection: Connection, player: str, amount: int) -> None:

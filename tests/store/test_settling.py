@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -14,20 +14,12 @@ from postbacks.domain.model import Click
 from postbacks.domain.planning import Planned
 from postbacks.store import attempts, outbox
 from postbacks.store.attempts import AttemptRow, Said
-from postbacks.store.database import Connection, Database
+from postbacks.store.database import Connection
 from postbacks.store.outbox import Ended, Postponed
 
 APP = "game"
 NOW = datetime.now(UTC)
 LEASE = uuid4()
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[Connection]:
-    database = await Database.open(database_url, size=1, name="settling")
-    async with database.connection() as one:
-        yield one
-    await database.close()
 
 
 async def leased(connection: Connection, amount: int) -> list[UUID]:
