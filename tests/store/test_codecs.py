@@ -99,6 +99,18 @@ def test_a_time_without_a_zone_is_refused() -> None:
         encode_time(datetime(2026, 1, 1))  # noqa: DTZ001 - that is what is tested
 
 
+async def test_seconds_hold_every_microsecond_until_2106(plain: asyncpg.Connection) -> None:
+    random = Random(7)
+    moments = [
+        datetime(1990, 1, 1, tzinfo=UTC) + timedelta(microseconds=random.randrange(3_600 * 10**12))
+        for _ in range(5_000)
+    ]
+
+    rows = await plain.fetch("SELECT date_part('epoch', v) AS s FROM unnest($1::timestamptz[]) AS v", moments)
+
+    assert [datetime.fromtimestamp(row["s"], UTC) for row in rows] == moments
+
+
 async def test_nothing_stays_nothing(ours: asyncpg.Connection) -> None:
     row = await ours.fetchrow("SELECT $1::numeric AS amount, $2::timestamptz AS moment", None, None)
 

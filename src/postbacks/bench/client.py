@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import orjson
@@ -125,7 +126,7 @@ async def _run(load: Load) -> dict[str, float]:
         done = loop.create_future()
         finished.append(done)
         port = load.ports[number % len(load.ports)]
-        await loop.create_connection(lambda done=done: Client(load, source, done), "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(partial(Client, load, source, done), "127.0.0.1", port)
     await asyncio.gather(*finished)
     seconds = time.perf_counter() - started
     waits = sorted(load.waits) or [0.0]
@@ -143,4 +144,4 @@ async def _run(load: Load) -> dict[str, float]:
 if __name__ == "__main__":
     import uvloop
 
-    print(orjson.dumps(uvloop.run(_run(Load(**orjson.loads(sys.argv[1]))))).decode())  # noqa: T201
+    print(orjson.dumps(uvloop.run(_run(Load(**orjson.loads(sys.argv[1]))))).decode())  # noqa: T201 - the parent process reads it

@@ -84,7 +84,7 @@ def fingerprint(content: object, secret: bytes = b"") -> UUID:
 
 
 def _finished(begun: blake2b, rest: bytes) -> bytes:
-    """The digest of what was begun and the rest: a copy costs a tenth of a new hash with a key."""
+    """The digest of what was begun and the rest: a copy saves a third of making a keyed one anew."""
     whole = begun.copy()
     whole.update(rest)
     return whole.digest()

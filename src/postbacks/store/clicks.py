@@ -57,7 +57,7 @@ _MATCHED = (
 )
 """What matching needs of a click: without the long texts that only a platform is told.
 
-Times come as Unix seconds, exact to the microsecond for two hundred years: half of what a `timestamptz` costs to read.
+Times come as Unix seconds, exact to the microsecond until 2106: half of what a `timestamptz` costs to read.
 """
 
 
