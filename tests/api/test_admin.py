@@ -157,6 +157,15 @@ async def test_a_destination_is_put_read_without_secrets_and_deleted(game: Game)
     problem(await game.admin.put("/v1/apps/nobody/destinations/meta", json=body), 404)
 
 
+@pytest.mark.parametrize("name", ["url", "body", "headers", "method"])
+async def test_an_option_that_is_null_is_no_fault_of_ours(game: Game, name: str) -> None:
+    path = f"/v1/apps/{game.app}/destinations/hook"
+    body = {"platform": "webhook", "options": {"url": "https://game.example/?c={click_id}", "method": "GET"}}
+    for options in ({name: None}, body["options"], {**body["options"], name: None}):
+        answer = await game.admin.put(path, json={**body, "options": options})
+        assert answer.status_code in (200, 201) or f"options.{name}" in fields(answer), answer.text
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

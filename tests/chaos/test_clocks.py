@@ -89,7 +89,7 @@ async def test_postgresqls_clock_jumps(database_url: str, hours: int) -> None:
         assert (await game.post("/v1/events", json=batch("new", 0, 50))).json()["accepted"] == 50
         await one.drained(20)
         assert await one.ended() == 100
-        assert await one.value("SELECT count(*) FROM attempts") == 100
+        assert len(await one.tries()) == 100
         stored = await one.sandbox.received("meta")
         assert len(stored) == 100
         sent = [json.loads(request["body"])["data"] for request in await one.sandbox.requests("meta")]

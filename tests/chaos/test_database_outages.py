@@ -70,7 +70,7 @@ async def _fresh(server: OwnPostgres) -> None:
 
     connection = await asyncpg.connect(server.url)
     await connection.execute(
-        "TRUNCATE apps, api_keys, destinations, clicks, players, event_keys, events, outbox, deliveries, attempts"
+        "TRUNCATE apps, api_keys, destinations, clicks, players, event_keys, events, outbox, deliveries, exchanges, attempts"
     )
     await connection.close()
 

@@ -97,11 +97,11 @@ async def test_killed_after_the_platform_stored_it_and_before_it_is_recorded(one
 
 
 async def test_killed_while_settling(one: Fleet) -> None:
-    """The outcome is half written (the delivery is gone from the outbox, its attempt is not there yet)."""
+    """The outcome is half written (the delivery is gone from the outbox, it is not in the history yet)."""
     await _post(one, 50)
-    async with locked(one.database_url, "attempts", "SHARE"):
+    async with locked(one.database_url, "exchanges", "SHARE"):
         victim = await one.dispatcher()
-        await _blocked(one, "attempts")
+        await _blocked(one, "exchanges")
         victim.kill()
     await eventually(lambda: one.value("SELECT count(*) FROM outbox"), lambda open_: open_ == 50)
     assert await one.ended() == 0

@@ -40,7 +40,7 @@ async def test_no_room_for_events(database_url: str) -> None:
         assert (await game.post("/v1/events", json=batch("e", 0, 100))).json()["accepted"] == 100
 
 
-@pytest.mark.parametrize("table", ["deliveries", "attempts"])
+@pytest.mark.parametrize("table", ["deliveries", "exchanges"])
 async def test_no_room_for_outcomes(database_url: str, table: str) -> None:
     """The platform has the events and nobody can write it down: that is tried again, the events are not."""
     async with fleet(database_url, "meta", LEASE_SECONDS=30) as one:

@@ -77,7 +77,7 @@ async def _faults_met(one: Fleet) -> bool:
 async def _delays(one: Fleet, since: datetime) -> list[timedelta]:
     """Of the deliveries that were planned and sent since then."""
     rows = await one.database.fetch(
-        "SELECT delivered_at - created_at AS delay FROM deliveries WHERE created_at >= $1", since
+        "SELECT updated_at - created_at AS delay FROM deliveries WHERE created_at >= $1", since
     )
     return [row["delay"] for row in rows]
 

@@ -12,7 +12,18 @@ from postbacks.store import partitions
 
 APPS = ("game", "other")
 DESTINATIONS = ("meta", "google", "tiktok", "reddit", "x")
-TABLES = ("outbox", "events", "deliveries", "attempts", "waiting", "event_keys", "clicks", "players", "destinations")
+TABLES = (
+    "outbox",
+    "events",
+    "deliveries",
+    "exchanges",
+    "attempts",
+    "waiting",
+    "event_keys",
+    "clicks",
+    "players",
+    "destinations",
+)
 ROWS = 200_000
 PLAYERS = 20_000
 DAYS = 5
@@ -63,10 +74,13 @@ def _statements(due: str) -> Sequence[str]:
         f"SELECT {_APP}, {_sql_id('n')}, 'e-' || n, 'purchase', now(), 'p-' || n % {PLAYERS}, "
         "CASE WHEN n % 4 = 0 THEN 'waiting' ELSE 'matched' END, repeat('m', 100) "
         "FROM generate_series($1::bigint, $2::bigint) AS n",
-        "INSERT INTO deliveries (app_id, id, destination, platform, status, attempts, click, created_at, updated_at) "
+        "INSERT INTO deliveries (app_id, id, destination, platform, status, attempts, click, created_at, exchange) "
         f"SELECT {_APP}, {_sql_id('n', '02')}, {_DESTINATION}, {_DESTINATION}, "
-        f"CASE WHEN n % 500 = 0 THEN 'failed' ELSE 'delivered' END, 1, {_CLICK}, now(), now() "
-        "FROM generate_series($1::bigint, $2::bigint) AS n",
+        f"CASE WHEN n % 500 = 0 THEN 'failed' ELSE 'delivered' END, 1, {_CLICK}, now(), "
+        f"{_sql_id('n - n % 100')} FROM generate_series($1::bigint, $2::bigint) AS n",
+        "INSERT INTO exchanges (app_id, id, deliveries, started_at, duration_ms, verdict) "
+        f"SELECT a, {_sql_id('n')}, 100, now(), 5, 'delivered' FROM generate_series($1::bigint, $2::bigint) AS n, "
+        f"unnest(ARRAY['{APPS[0]}', '{APPS[1]}']) AS a WHERE n % 100 = 0",
         "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, verdict) "
         f"SELECT {_APP}, {_sql_id('n', '02')}, 1, now(), 5, 'delivered' "
         "FROM generate_series($1::bigint, $2::bigint) AS n",

@@ -18,7 +18,7 @@ import pytest
 
 from postbacks.domain import ids
 from postbacks.store import clicks, events, outbox, reading
-from postbacks.store.outbox import Claim, Ended, Postponed
+from postbacks.store.outbox import Claim, Postponed
 from postbacks.store.reading import Filter
 from tests.plans import filling
 from tests.plans.explaining import Explaining, Plan, explaining
@@ -117,20 +117,19 @@ async def test_clicks_of_a_claim_come_by_key(asked: Explaining) -> None:
     reads_no_more_than(plan, "clicks", CLAIM)
 
 
-@pytest.mark.parametrize("what", ["renew", "release", "end", "postpone", "postpone each"])
+@pytest.mark.parametrize("what", ["renew", "release", "take out", "postpone", "postpone each"])
 async def test_settling_touches_what_was_claimed(asked: Explaining, what: str) -> None:
     lease = uuid4()
     rows = (await claimed(asked, lease)).rows
     wanted = [row.id for row in rows]
     now = datetime.now(UTC)
     connection = asked.connection
-    ended = [Ended(identifier, "delivered", None, 1) for identifier in wanted]
     later = [Postponed(one, "retrying", "x", now, 1, now, 1, 0, False, None, None) for one in wanted]
     differing = [replace(row, due=now + timedelta(seconds=place)) for place, row in enumerate(later)]
     work: dict[str, Any] = {
         "renew": lambda: outbox.renew(connection, APP, lease, wanted, 60),
         "release": lambda: outbox.release(connection, APP, lease, wanted),
-        "end": lambda: outbox.end(connection, APP, "meta", lease, ended),
+        "take out": lambda: outbox.take_out(connection, APP, lease, wanted),
         "postpone": lambda: outbox.postpone(connection, APP, lease, later, now),
         "postpone each": lambda: outbox.postpone(connection, APP, lease, differing, now),
     }
@@ -221,4 +220,6 @@ async def test_tries_of_a_delivery_come_from_its_day(asked: Explaining) -> None:
     plan = await plan_of(asked, reading.attempts(asked.connection, APP, delivery))
 
     assert plan.partitions("attempts") == {f"attempts_{ids.created_at(delivery):%Y%m%d}"}
-    reads_no_more_than(plan, "attempts", 1)
+    assert plan.partitions("deliveries") == {f"deliveries_{ids.created_at(delivery):%Y%m%d}"}
+    for table in ("attempts", "deliveries", "exchanges"):
+        reads_no_more_than(plan, table, 1)

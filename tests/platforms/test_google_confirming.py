@@ -15,7 +15,8 @@ from postbacks.dispatch.delivering import Item
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
 from postbacks.store.attempts import AttemptRow, Said
-from postbacks.store.outbox import Claimed, Ended, Postponed
+from postbacks.store.history import Ended
+from postbacks.store.outbox import Claimed, Postponed
 from tests.platforms.conversions import NOW
 from tests.platforms.google_setup import GOOGLE, destination, google_conversion
 

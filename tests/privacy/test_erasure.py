@@ -31,6 +31,7 @@ async def _history(one: Service) -> dict[str, Any]:
     """A player with two clicks, matched, waiting and unsent events, and tries at two platforms."""
     await one.destination("meta")
     await one.destination("webhook")
+    assert one.demo("webhook")["options"]["method"] == "GET", "a URL that holds the click ID"
     await one.destination("tiktok", enabled=False)
     visitor = {"visitor_id": "visitor-of-the-erased", "user_agent": "Erased/1.0", "ip": "203.0.113.44"}
     older = {"click_ids": {"fbclid": "ErasedOlder"}, **visitor}
@@ -52,7 +53,8 @@ async def test_nothing_is_left_in_any_table(running: Service, database_url: str)
         "clicks",
         "events",
         "players",
-        "attempts",
+        "deliveries",
+        "exchanges",
     }
 
     export = (await running.game.get(f"/v1/users/{PLAYER}")).json()

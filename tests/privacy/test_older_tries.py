@@ -39,6 +39,10 @@ async def _both_kinds(one: Service, game: httpx.AsyncClient) -> None:
     one.game = game
     event = await one.event("purchase", user_id="p", event_id="f", value=1, currency="EUR")
     await one.settled(event["deliveries"][0]["id"], "delivered")
+    for event_id in ("e", "f"):
+        (listed,) = await one.deliveries(event_id=event_id)
+        tries = (await one.delivery(listed["id"]))["attempt_log"]
+        assert [(found["number"], found["verdict"]) for found in tries] == [(1, "delivered")]
     ledger = {entry["event_id"]: entry for entry in (await one.game.get("/v1/users/p")).json()["ledger"]}
     assert ledger["e"]["consent"] is None
     assert ledger["e"]["also_shared"] == []

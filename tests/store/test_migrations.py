@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import asyncpg
@@ -132,7 +133,8 @@ async def _counts(connection: asyncpg.Connection) -> dict[str, int]:
 async def _filled(connection: asyncpg.Connection) -> dict[str, int]:
     """Fills every empty table with rows that differ in each column; returns the rows of each."""
     tables = await _tables(connection)
-    if set(PARTITIONED) <= set(tables):
+    there = {name: column for name, column in PARTITIONED.items() if name in tables}
+    with patch.object(partitions, "PARTITIONED", there):
         async with connection.transaction():
             await partitions.ensure(connection, datetime.now(UTC))
     for name in tables:

@@ -12,24 +12,30 @@ import pytest
 from postbacks.domain import ids
 from postbacks.domain.model import Click
 from postbacks.domain.planning import Planned
-from postbacks.store import attempts, outbox
-from postbacks.store.attempts import AttemptRow, Said
+from postbacks.store import attempts, history, outbox, reading
+from postbacks.store.attempts import SAID, AttemptRow, Said
 from postbacks.store.database import Connection
-from postbacks.store.outbox import Ended, Postponed
+from postbacks.store.history import Ended
+from postbacks.store.outbox import Claimed, Postponed
 
 APP = "game"
 NOW = datetime.now(UTC)
 LEASE = uuid4()
+FULL = Said(NOW, 70_000, 200, "delivered", "100", "Ümläut", "POST", "https://a.example", '{"a":1}', "y-n", "ip")
+BARE = Said(datetime(1999, 12, 31, 23, 59, 59, 999_999, UTC), 0, None, "retry", None, None, None, None, None)
 
 
-async def leased(connection: Connection, amount: int) -> list[UUID]:
+async def leased(connection: Connection, amount: int) -> list[Claimed]:
     """Deliveries in the outbox, all under our lease."""
     found = [ids.delivery_id(event, 1) for event in ids.new_ids(NOW, amount)]
     click = Click(uuid4(), "fbclid", "IwAR0", NOW)
     planned = Planned("meta", "meta", click, NOW, NOW + timedelta(days=6), held="", expired=False)
     await outbox.insert(connection, APP, [(one, planned) for one in found], NOW, timedelta(0))
-    await connection.execute("UPDATE outbox SET lease = $2 WHERE app_id = $1", APP, LEASE)
-    return found
+    await connection.execute(
+        "INSERT INTO destinations (app_id, name, platform, credentials) VALUES ($1, 'meta', 'meta', '')", APP
+    )
+    claim = await outbox.claim(connection, APP, "meta", limit=amount, lease=LEASE, seconds=60)
+    return sorted(claim.rows, key=lambda row: row.id)
 
 
 async def taken_over(connection: Connection, identifiers: Sequence[UUID]) -> None:
@@ -42,29 +48,86 @@ def postponed(identifier: UUID, place: int) -> Postponed:
     return Postponed(identifier, "accepted", None, NOW + timedelta(hours=1), 1, NOW, 0, 0, False, "request-1", place)
 
 
-async def test_all_of_a_claim_ends(connection: Connection) -> None:
+async def end(connection: Connection, ended: Sequence[Ended]) -> set[UUID]:
+    """As the dispatcher does it; those that the lease was not ours for."""
+    async with connection.transaction():
+        now, lost = await outbox.take_out(connection, APP, LEASE, [one.id for one in ended])
+        await history.insert(connection, APP, "meta", "meta", [one for one in ended if one.id not in lost], now)
+    return lost
+
+
+async def test_all_of_a_claim_ends_each_with_its_last_try(connection: Connection) -> None:
     claim = await leased(connection, 20)
     ways = [("delivered", None), ("failed", "100/2804003")]
-    ended = [Ended(one, *ways[place % 2], 1) for place, one in enumerate(claim)]
+    said = [FULL, BARE]
+    ended = [
+        Ended(row, *ways[place % 2], 1, AttemptRow(row.id, 1, said[place % 2], f"part {place}"))
+        for place, row in enumerate(claim)
+    ]
 
-    assert await outbox.end(connection, APP, "meta", LEASE, ended) == set()
-    rows = await connection.fetch("SELECT id, status, reason, delivered_at FROM deliveries WHERE app_id = $1", APP)
-    assert {(row["id"], row["status"], row["reason"]) for row in rows} == {
-        (one.id, one.status, one.reason) for one in ended
+    assert await end(connection, ended) == set()
+    rows = await connection.fetch(
+        "SELECT d.*, now() AS now FROM deliveries d WHERE app_id = $1 AND destination = 'meta' AND platform = 'meta'",
+        APP,
+    )
+    assert {(row["id"], row["status"], row["reason"], row["attempts"], row["click"]) for row in rows} == {
+        (one.id, one.status, one.reason, 1, one.row.click) for one in ended
     }
-    assert all((row["delivered_at"] is not None) is (row["status"] == "delivered") for row in rows)
+    assert {row["created_at"] for row in rows} == {NOW}
+    assert all(timedelta(0) < row["now"] - row["updated_at"] < timedelta(minutes=1) for row in rows)
+    assert await connection.fetchval("SELECT array_agg(deliveries) FROM exchanges") == [10, 10], "each once"
+    for one in (ended[0], ended[1]):
+        assert one.last is not None
+        (logged,) = await reading.attempts(connection, APP, one.id)
+        assert (logged["number"], logged["request"]) == (1, one.last.request)
+        assert Said(*(logged[name] for name in SAID)) == one.last.said
     assert not await connection.fetchval("SELECT count(*) FROM outbox WHERE app_id = $1", APP)
 
 
 @pytest.mark.parametrize("lost", [1, 20])
 async def test_what_others_took_over_is_not_ended(connection: Connection, lost: int) -> None:
     claim = await leased(connection, 20)
-    await taken_over(connection, claim[:lost])
+    await taken_over(connection, [row.id for row in claim[:lost]])
 
-    others = await outbox.end(connection, APP, "meta", LEASE, [Ended(one, "delivered", None, 1) for one in claim])
+    others = await end(connection, [Ended(row, "delivered", None, 1, None) for row in claim])
 
-    assert others == set(claim[:lost])
+    assert others == {row.id for row in claim[:lost]}
     assert await connection.fetchval("SELECT count(*) FROM deliveries WHERE app_id = $1", APP) == 20 - lost
+
+
+async def test_a_delivery_that_is_taken_back_keeps_the_try_that_ended_it(connection: Connection) -> None:
+    first, second = await leased(connection, 2)
+    await end(
+        connection, [Ended(row, "failed", "x", 3, AttemptRow(row.id, 3, FULL, "part")) for row in (first, second)]
+    )
+    deadline = NOW + timedelta(days=1)
+
+    for row, left in ((first, [1]), (second, [])):
+        before = await reading.attempts(connection, APP, row.id)
+        async with connection.transaction():
+            assert await history.reopen(connection, APP, [(row.id, deadline)]) == [row.id]
+        after = await reading.attempts(connection, APP, row.id)
+        assert [dict(one) for one in after] == [dict(one) for one in before]
+        assert len(after) == 1
+        kept = await connection.fetch("SELECT deliveries FROM exchanges")
+        assert [one["deliveries"] for one in kept] == left, "an exchange goes with the last that refers to it"
+    assert await connection.fetchval("SELECT count(*) FROM outbox WHERE status = 'queued' AND attempts = 3") == 2
+
+
+async def test_what_was_said_to_many_names_no_erased_click(connection: Connection) -> None:
+    claim = await leased(connection, 4)
+    echo = replace(FULL, response='{"bad": ["IwAR-erased"]}', message="IwAR-erased is bad")
+    last = [AttemptRow(row.id, 1, (echo, FULL)[place % 2], "part") for place, row in enumerate(claim)]
+    await end(connection, [Ended(row, "delivered", None, 1, one) for row, one in zip(claim, last, strict=True)])
+
+    async with connection.transaction():
+        left = await history.strip(connection, APP, [ids.event_of(row.id) for row in claim[:2]])
+        await history.redact(connection, APP, left, ["IwAR-erased"])
+
+    assert [await reading.attempts(connection, APP, row.id) for row in claim[:2]] == [[], []]
+    (echoed,), (other,) = [await reading.attempts(connection, APP, row.id) for row in claim[2:]]
+    assert (echoed["response"], echoed["message"], echoed["url"]) == (None, None, FULL.url)
+    assert (other["response"], other["message"]) == (FULL.response, FULL.message)
 
 
 @pytest.mark.parametrize("alike", [True, False])
@@ -72,7 +135,7 @@ async def test_what_others_took_over_is_not_ended(connection: Connection, lost: 
 async def test_what_goes_on_is_postponed_unless_others_took_it_over(
     connection: Connection, lost: int, *, alike: bool
 ) -> None:
-    claim = await leased(connection, 20)
+    claim = [row.id for row in await leased(connection, 20)]
     await taken_over(connection, claim[:lost])
     rows = [postponed(one, place) for place, one in enumerate(claim)]
     if not alike:
@@ -88,16 +151,15 @@ async def test_what_goes_on_is_postponed_unless_others_took_it_over(
 
 
 async def test_the_log_is_stored_as_it_was_said(connection: Connection) -> None:
-    claim = await leased(connection, 5)
-    full = Said(NOW, 70_000, 200, "delivered", "100", "Ümläut", "POST", "https://a.example", '{"a":1}', "y-n", "ip")
-    bare = Said(datetime(1999, 12, 31, 23, 59, 59, 999_999, UTC), 0, None, "retry", None, None, None, None, None)
+    claim = [row.id for row in await leased(connection, 5)]
     rows = [
-        AttemptRow(one, place + 1, (full, bare)[place % 2], ('{"x":"✓"}', None)[place % 2])
+        AttemptRow(one, place + 1, (FULL, BARE)[place % 2], ('{"x":"✓"}', None)[place % 2])
         for place, one in enumerate(claim)
     ]
 
     await attempts.record(connection, APP, rows)
 
-    names = ", ".join(field.name for field in fields(Said))
-    stored = await connection.fetch(f"SELECT delivery, number, request, {names} FROM attempts WHERE app_id = $1", APP)
+    stored = await connection.fetch(
+        f"SELECT delivery, number, request, {', '.join(SAID)} FROM attempts WHERE app_id = $1", APP
+    )
     assert {AttemptRow(row[0], row[1], Said(*row[3:]), row[2]) for row in stored} == set(rows)

@@ -30,6 +30,7 @@ from postbacks.store import (
     configuration,
     events,
     gates,
+    history,
     outbox,
     partitions,
     personal,
@@ -41,7 +42,20 @@ from tests.store.shapes import refused, touches_us
 from tests.support import service
 from tests.support.service import CLICKS, PLATFORMS, Service, eventually
 
-MODULES = (attempts, clicks, configuration, events, gates, outbox, partitions, personal, reading, stats, upkeep)
+MODULES = (
+    attempts,
+    clicks,
+    configuration,
+    events,
+    gates,
+    history,
+    outbox,
+    partitions,
+    personal,
+    reading,
+    stats,
+    upkeep,
+)
 
 
 def counted(module: ModuleType, called: set[str], patch: pytest.MonkeyPatch) -> set[str]:

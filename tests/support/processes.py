@@ -223,6 +223,14 @@ class Fleet:
     async def ended(self, status: str = "delivered") -> int:
         return int(await self.value("SELECT count(*) FROM deliveries WHERE status = $1", status))
 
+    async def tries(self) -> list[asyncpg.Record]:
+        """Every try of every delivery: delivery, number, verdict, code."""
+        rows: list[asyncpg.Record] = await self.database.fetch(
+            "SELECT delivery, number, verdict, code FROM attempts UNION ALL SELECT d.id, d.attempts, x.verdict, x.code "
+            "FROM deliveries d JOIN exchanges x ON x.app_id = d.app_id AND x.id = d.exchange"
+        )
+        return rows
+
     async def drained(self, seconds: float = 60.0) -> None:
         """Until no delivery is open."""
         await eventually(self.open_deliveries, lambda count: count == 0, seconds=seconds)

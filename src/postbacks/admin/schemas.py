@@ -138,7 +138,7 @@ def _unmasked(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, A
     """What was read and is put back unchanged stays as it was."""
     options, shown = dict(given), shown_options(known)
     for name in ("url", "body"):
-        if name in options and options[name] == shown.get(name):
+        if name in options and name in known and options[name] == shown[name]:
             options[name] = known[name]
     if isinstance(options.get("headers"), Mapping):
         before = known.get("headers") or {}

@@ -26,7 +26,7 @@ async def grown(stage: Stage, size: int, seconds: float) -> dict[str, Any]:
         rate = await drained(stage, size)
         queue = await _weight(stage, "outbox")
         waits = await _steady(stage, seconds)
-    deliveries, attempts = await _weight(stage, "deliveries"), await _weight(stage, "attempts")
+    history = [await _weight(stage, table) for table in ("deliveries", "exchanges", "attempts")]
     return {
         "size": size,
         "deliveries_per_s": round(rate, 1),
@@ -35,8 +35,8 @@ async def grown(stage: Stage, size: int, seconds: float) -> dict[str, Any]:
         "queue_mb": queue[0],
         "queue_index_mb": queue[1],
         "dead_queue_rows": queue[2],
-        "history_mb": round(deliveries[0] + attempts[0], 1),
-        "history_index_mb": round(deliveries[1] + attempts[1], 1),
+        "history_mb": round(sum(one[0] for one in history), 1),
+        "history_index_mb": round(sum(one[1] for one in history), 1),
     }
 
 
@@ -47,9 +47,9 @@ async def _steady(stage: Stage, seconds: float) -> tuple[float, float]:
     await nothing_queued(stage)
     row = await stage.connection.fetchrow(
         "SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP "
-        "(ORDER BY extract(epoch FROM a.started_at - d.created_at)) AS waits "
-        "FROM deliveries d JOIN attempts a ON a.app_id = d.app_id AND a.delivery = d.id AND a.number = 1 "
-        "WHERE d.app_id = $1 AND d.id >= $2 AND a.delivery >= $2 AND d.created_at >= $3",
+        "(ORDER BY extract(epoch FROM x.started_at - d.created_at)) AS waits "
+        "FROM deliveries d JOIN exchanges x ON x.app_id = d.app_id AND x.id = d.exchange AND d.attempts = 1 "
+        "WHERE d.app_id = $1 AND d.id >= $2 AND x.id >= $2 AND d.created_at >= $3",
         APP,
         ids.floor(moment),
         moment,

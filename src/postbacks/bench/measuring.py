@@ -129,8 +129,8 @@ async def _waits(stage: Stage) -> dict[str, float]:
     """From the planning of a delivery to its first try, in seconds."""
     row = await stage.connection.fetchrow(
         "SELECT percentile_cont(ARRAY[0.5, 0.99, 1.0]) WITHIN GROUP (ORDER BY extract(epoch FROM w)) AS waits FROM ("
-        "SELECT a.started_at - d.created_at AS w FROM attempts a JOIN deliveries d ON d.app_id = a.app_id "
-        "AND d.id = a.delivery WHERE a.number = 1 AND a.app_id = $1) AS waits",
+        "SELECT x.started_at - d.created_at AS w FROM deliveries d JOIN exchanges x ON x.app_id = d.app_id "
+        "AND x.id = d.exchange WHERE d.attempts = 1 AND d.app_id = $1) AS waits",
         APP,
     )
     p50, p99, most = row["waits"] or (0.0, 0.0, 0.0)

@@ -48,15 +48,15 @@ _LOAD = (
     "JOIN events e ON e.app_id = $1 AND e.id = w.event AND e.id BETWEEN $4 AND $5 "
     "JOIN clicks c ON c.app_id = $1 AND c.id = w.click"
 )
-_SETTLE = (
-    "WITH gone AS (DELETE FROM outbox WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3 "
-    "RETURNING id, destination, click, created_at), "
-    "history AS (INSERT INTO deliveries (app_id, id, destination, platform, status, attempts, click, created_at, "
-    "updated_at, delivered_at) "
-    "SELECT $1, id, destination, destination, 'delivered', 1, click, created_at, now(), now() FROM gone) "
-    "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, http_status, verdict, method, url, "
-    "request, response) SELECT $1, t.id, 1, $4, 1, 200, 'delivered', 'POST', $5, t.request, $6 "
-    "FROM unnest($2::uuid[], $7::text[]) AS t(id, request)"
+_TAKE_OUT = "DELETE FROM outbox WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3"
+_SAID = (
+    "INSERT INTO exchanges (app_id, id, deliveries, started_at, duration_ms, http_status, verdict, method, url, "
+    "response) VALUES ($1, $2, $3, $4, 1, 200, 'delivered', 'POST', $5, $6)"
+)
+_ENDED = (
+    "INSERT INTO deliveries (app_id, id, destination, platform, status, attempts, click, created_at, exchange, "
+    "request) SELECT $1, t.id, $2, $2, 'delivered', 1, t.click, t.created_at, $3, t.request "
+    "FROM unnest($4::uuid[], $5::uuid[], $6::timestamptz[], $7::text[]) AS t(id, click, created_at, request)"
 )
 
 
@@ -131,16 +131,20 @@ async def _drain(url: str, target: str, name: str, session: aiohttp.ClientSessio
         parts = [_part(by_event[event]) for event in events]
         async with session.post(target, data=b'{"data":[' + b",".join(parts) + b"]}") as response:
             answer = (await response.read()).decode()
-        await connection.execute(
-            _SETTLE,
-            APP,
-            [row["id"] for row in rows],
-            lease,
-            now,
-            target,
-            answer,
-            [part.decode() for part in parts],
-        )
+        found, exchange = [row["id"] for row in rows], ids.new_id(now)
+        async with connection.transaction():
+            await connection.execute(_TAKE_OUT, APP, found, lease)
+            await connection.execute(_SAID, APP, exchange, len(rows), now, target, answer)
+            await connection.execute(
+                _ENDED,
+                APP,
+                name,
+                exchange,
+                found,
+                [row["click"] for row in rows],
+                [row["created_at"] for row in rows],
+                [part.decode() for part in parts],
+            )
         count += len(rows)
 
 

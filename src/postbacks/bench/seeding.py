@@ -26,6 +26,8 @@ HISTORY_DAYS = 10
 
 _CHUNK = 500_000
 
+_IN_A_REQUEST = 500
+
 
 def _id(milliseconds: str, number: str, slot: str = "00") -> str:
     """SQL for an id as `postbacks.domain.ids` makes them, unique by its number."""
@@ -119,27 +121,32 @@ class Seeder:
             await partitions.ensure(self._connection, now, behind=HISTORY_DAYS + 1)
         first, self._next = self._next, self._next + count
         newest = int(now.timestamp() * 1000) - 3_600_000
-        when = f"$2::bigint - ((n - $3::bigint) * {HISTORY_DAYS * 86_400_000} / $6::bigint)"
-        moment = f"to_timestamp(({when}) / 1000.0)"
+        when = f"$2::bigint - (({{n}} - $3::bigint) * {HISTORY_DAYS * 86_400_000} / $6::bigint)"
+        moment = f"to_timestamp(({when.format(n='n')}) / 1000.0)"
+        first_of_its_request = f"(n - n % {_IN_A_REQUEST})"
+        exchange = _id(when.format(n=first_of_its_request), first_of_its_request)
         for start in range(first, first + count, _CHUNK):
             end = min(start + _CHUNK, first + count)
             for statement in (
                 "INSERT INTO deliveries (app_id, id, destination, platform, status, attempts, click, created_at, "
-                f"updated_at, delivered_at) SELECT $1, {_id(when, 'n', '01')}, {_platform('n', list(PLATFORMS))}, "
-                f"{_platform('n', list(PLATFORMS))}, 'delivered', 1, md5('h' || n)::uuid, {moment}, {moment}, {moment} "
+                f"updated_at, exchange, request) SELECT $1, {_id(when.format(n='n'), 'n', '01')}, "
+                f"{_platform('n', list(PLATFORMS))}, {_platform('n', list(PLATFORMS))}, 'delivered', 1, "
+                f"md5('h' || n)::uuid, {moment}, {moment}, {exchange}, repeat('x', 300) "
                 "FROM generate_series($4::bigint, $5::bigint - 1) AS n",
-                "INSERT INTO attempts (app_id, delivery, number, started_at, duration_ms, http_status, verdict, "
-                f"method, url, request, response) SELECT $1, {_id(when, 'n', '01')}, 1, {moment}, 120, 200, "
-                "'delivered', 'POST', 'https://platform.example/events', repeat('x', 300), '{\"ok\":true}' "
-                "FROM generate_series($4::bigint, $5::bigint - 1) AS n",
+                "INSERT INTO exchanges (app_id, id, deliveries, started_at, duration_ms, http_status, verdict, method, "
+                f"url, response) SELECT $1, {exchange}, {_IN_A_REQUEST}, {moment}, 120, 200, 'delivered', 'POST', "
+                "'https://platform.example/events', '{\"ok\":true}' "
+                f"FROM generate_series($4::bigint, $5::bigint - 1) AS n WHERE n % {_IN_A_REQUEST} = 0",
             ):
                 await self._connection.execute(statement, APP, newest, first, start, end, max(count, 1))
-        await self._connection.execute("VACUUM (ANALYZE) deliveries, attempts")
+        await self._connection.execute("VACUUM (ANALYZE) deliveries, exchanges")
         await self._connection.execute("CHECKPOINT")
 
     async def empty(self) -> None:
         """Removes all work and all history, so that the next measurement starts like the first."""
-        await self._connection.execute("TRUNCATE outbox, events, event_keys, waiting, deliveries, attempts, stats")
+        await self._connection.execute(
+            "TRUNCATE outbox, events, event_keys, waiting, deliveries, exchanges, attempts, stats"
+        )
         await self._connection.execute("CHECKPOINT")
 
     async def wake(self) -> None:

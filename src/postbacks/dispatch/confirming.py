@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from postbacks.catalog import Destination
 from postbacks.dispatch.delivering import Delivery, Health, Item, refused_credentials, storable
-from postbacks.dispatch.settling import outcome
+from postbacks.dispatch.settling import ended, outcome
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
 from postbacks.platforms.base import Answer, Response
-from postbacks.store.outbox import Claimed, Ended, Postponed
+from postbacks.store.history import Ended
+from postbacks.store.outbox import Claimed, Postponed
 
 GIVE_UP = timedelta(days=49)
 """Google keeps a request's status for about 50 days (sheet google, 2.4)."""
@@ -131,7 +132,7 @@ def answered(
     if verdict.kind is Kind.ACCEPTED:
         # Counted from the first send: before that, the delivery may have been held for as long as it liked.
         if now - (row.tried_at or datetime.fromtimestamp(row.created_at, UTC)) > GIVE_UP:
-            return Ended(row.id, "failed", "never_confirmed", item.tried)
+            return ended(item, "failed", "never_confirmed")
         wait = confirm_wait(row.tries, verdict.retry_after or 0)
         return replace(_unasked(item, now + wait), reason=verdict.code or None, tries=row.tries + 1)
     if verdict.kind is Kind.SPLIT and not row.alone:

@@ -26,7 +26,8 @@ from postbacks.outbound.tokens import Tokens
 from postbacks.settings import Settings
 from postbacks.store import attempts, gates, outbox
 from postbacks.store.database import OUTAGES, Connection, Database
-from postbacks.store.outbox import Claim, Ended, Postponed
+from postbacks.store.history import Ended
+from postbacks.store.outbox import Claim, Postponed
 from postbacks.vault import Vault
 
 log = structlog.get_logger(__name__)

@@ -14,11 +14,12 @@ from postbacks.dispatch.delivering import RESEND_LATER, Item
 from postbacks.domain.delays import buckets
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import AMBIGUOUS_TRIES, RetryPolicy, Stop, next_try
-from postbacks.store import attempts as attempt_log
-from postbacks.store import outbox
+from postbacks.store import attempts, history, outbox
 from postbacks.store import stats as stats_store
+from postbacks.store.attempts import AttemptRow
 from postbacks.store.database import Database
-from postbacks.store.outbox import Ended, Postponed
+from postbacks.store.history import Ended
+from postbacks.store.outbox import Postponed
 from postbacks.store.stats import Count, minute_of
 
 CONFIRM_SECONDS = 1800.0
@@ -49,7 +50,7 @@ def outcome(
     row, verdict = item.row, item.verdict
     assert verdict is not None  # noqa: S101 - items without a verdict are given back, not settled
     if verdict.kind is Kind.DELIVERED:
-        return Ended(row.id, "delivered", None, row.attempts + len(item.attempts))
+        return ended(item, "delivered", None)
     if verdict.kind is Kind.ACCEPTED:
         wait = timedelta(seconds=CONFIRM_SECONDS if verdict.retry_after is None else verdict.retry_after)
         return _postponed(
@@ -64,13 +65,13 @@ def outcome(
         )
     end = _ENDS.get(verdict.kind)
     if end is not None:
-        return Ended(row.id, end, verdict.code or end, item.tried)
+        return ended(item, end, verdict.code or end)
     if verdict.kind is Kind.HOLD:
         # The schedule starts anew when the destination is released: the wait was not the delivery's fault.
         return _postponed(item, "held", verdict.code or "held", now, tries=0)
     ambiguous = row.ambiguous + item.ambiguous
     if destination.adapter.counts_repeats and ambiguous >= AMBIGUOUS_TRIES:
-        return Ended(row.id, "failed", "outcome_unknown", item.tried)
+        return ended(item, "failed", "outcome_unknown")
     step = next_try(
         policy,
         attempts=row.tries + 1,
@@ -82,8 +83,8 @@ def outcome(
     )
     if isinstance(step, Stop):
         if step.expired:
-            return Ended(row.id, "expired", "too_old", item.tried)
-        return Ended(row.id, "failed", "retries_exhausted", item.tried)
+            return ended(item, "expired", "too_old")
+        return ended(item, "failed", "retries_exhausted")
     return _postponed(
         item,
         "retrying",
@@ -93,6 +94,12 @@ def outcome(
         tried_at=row.tried_at or now,
         alone=row.alone or verdict.code == RESEND_LATER,
     )
+
+
+def ended(item: Item, status: str, reason: str | None) -> Ended:
+    """The end of a delivery, with the try that ended it."""
+    tries = item.attempts
+    return Ended(item.row, status, reason, item.row.attempts + len(tries), tries[-1] if tries else None)
 
 
 def _postponed(
@@ -143,18 +150,32 @@ async def write(
     outcomes: Sequence[Ended | Postponed],
     now: datetime,
 ) -> Settled:
-    ended = [one for one in outcomes if isinstance(one, Ended)]
+    over = [one for one in outcomes if isinstance(one, Ended)]
     postponed = [one for one in outcomes if isinstance(one, Postponed)]
     app = destination.app
     async with database.transaction() as connection:
-        lost = await outbox.end(connection, app, destination.platform, lease, ended)
-        lost |= await outbox.postpone(connection, app, lease, postponed, now)
+        lost = await outbox.postpone(connection, app, lease, postponed, now)
+        if over:
+            database_now, gone = await outbox.take_out(connection, app, lease, [one.id for one in over])
+            if gone:
+                over = [one for one in over if one.id not in gone]
+            await history.insert(connection, app, destination.name, destination.platform, over, database_now)
+            lost |= gone
         if lost:
             items, outcomes = _ours(items, outcomes, lost)
-        await attempt_log.record(connection, app, [attempt for item in items for attempt in item.attempts])
+        await attempts.record(connection, app, _earlier(items, outcomes))
         delays = _delays(items, outcomes, now)
         await stats_store.add(connection, app, _counts(destination.name, outcomes, delays, now))
     return Settled(len(lost), delays)
+
+
+def _earlier(items: Sequence[Item], outcomes: Sequence[Ended | Postponed]) -> list[AttemptRow]:
+    """The tries after which a delivery went on: all but the one that ended it."""
+    return [
+        attempt
+        for item, one in zip(items, outcomes, strict=True)
+        for attempt in (item.attempts[:-1] if isinstance(one, Ended) else item.attempts)
+    ]
 
 
 def _ours(

@@ -17,7 +17,7 @@ from postbacks.domain.frozen import frozen
 from postbacks.domain.matching import Decision, Rules
 from postbacks.domain.model import Consent
 from postbacks.domain.planning import Omitted, Planned, Route, plan, route
-from postbacks.store import outbox
+from postbacks.store import history, outbox
 from postbacks.store import stats as stats_store
 from postbacks.store.database import Connection
 from postbacks.store.stats import EVENTS, Count, minute_of
@@ -105,7 +105,7 @@ class Batch:
         if self.open:
             await outbox.insert(connection, self.app.name, self.open, self.now, self.now - database_now)
         if self.ended:
-            await outbox.insert_ended(connection, self.app.name, self.ended, TOO_OLD, self.now)
+            await history.insert_unsent(connection, self.app.name, self.ended, TOO_OLD, self.now)
         await stats_store.add(connection, self.app.name, self._counts())
 
     def _counts(self) -> Counter[Count]:

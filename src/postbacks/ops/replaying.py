@@ -15,7 +15,7 @@ from postbacks.errors import Conflict
 from postbacks.ops.service import Ops
 from postbacks.store import clicks as click_store
 from postbacks.store import events as event_store
-from postbacks.store import outbox, reading, stats
+from postbacks.store import history, outbox, reading, stats
 from postbacks.store.database import Connection
 from postbacks.store.reading import OPEN, DeliveryRow, Filter
 from postbacks.store.stats import Count, minute_of
@@ -95,7 +95,7 @@ async def _sendable(
 async def _reopen(connection: Connection, app: App, rows: Sequence[DeliveryRow], sendable: dict[UUID, datetime]) -> int:
     if not sendable:
         return 0
-    moved = set(await outbox.reopen(connection, app.name, list(sendable.items())))
+    moved = set(await history.reopen(connection, app.name, list(sendable.items())))
     counts: Counter[Count] = Counter()
     for row in rows:
         if row.id in moved and row.updated_at is not None:

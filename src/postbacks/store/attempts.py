@@ -1,9 +1,15 @@
-"""The log: every try of every delivery, as the operator will read it."""
+"""The log: every try of every delivery, as the operator will read it.
+
+The try that ended a delivery stands with it (`postbacks.store.history`); what is written here are those after which it
+went on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 from postbacks.domain.frozen import frozen
@@ -29,6 +35,18 @@ class Said:
     """What left beside the click ID, comma-separated."""
 
 
+SAID = tuple(field.name for field in fields(Said))
+"""The columns of `Said`."""
+
+values = attrgetter(*SAID)
+"""The values of one `Said`, in the order of `SAID`."""
+
+
+LAST = "JOIN LATERAL (SELECT * FROM exchanges x WHERE x.app_id = $1 AND x.id = d.exchange LIMIT 1) x ON true"
+"""Joins deliveries `d` of the app `$1` with what their last tries have in common with others, as `x`: one look-up for
+each, since a plain join may read all exchanges of the app instead."""
+
+
 @frozen
 class AttemptRow:
     """One try of one delivery. `request`: its own part of what was sent, masked."""
@@ -40,34 +58,11 @@ class AttemptRow:
 
 
 async def record(connection: Connection, app: str, rows: Sequence[AttemptRow]) -> None:
-    """Adds tries to the log."""
+    """Adds tries after which a delivery goes on."""
     if not rows:
         return
     await connection.copy_records_to_table(
         "attempts",
-        columns=(
-            *("app_id", "delivery", "number", "started_at", "duration_ms", "http_status", "verdict", "code", "message"),
-            *("method", "url", "request", "response", "consent", "shared"),
-        ),
-        records=[
-            (
-                app,
-                row.delivery,
-                row.number,
-                said.started_at,
-                said.duration_ms,
-                said.http_status,
-                said.verdict,
-                said.code,
-                said.message,
-                said.method,
-                said.url,
-                row.request,
-                said.response,
-                said.consent,
-                said.shared,
-            )
-            for row in rows
-            for said in (row.said,)
-        ],
+        columns=("app_id", "delivery", "number", "request", *SAID),
+        records=[(app, row.delivery, row.number, row.request, *values(row.said)) for row in rows],
     )

@@ -18,6 +18,7 @@ import orjson
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """PostgreSQL counts microseconds from here."""
+_EPOCH_SECONDS: Final = _EPOCH.timestamp()
 _INT64: Final = struct.Struct("!q")
 
 
@@ -25,7 +26,7 @@ async def install(connection: asyncpg.Connection) -> None:
     """Prepares a new connection."""
     for name, encoder, decoder in (
         ("jsonb", _encode_json, _decode_json),
-        ("timestamptz", encode_time, decode_time),
+        ("timestamptz", encode_moment, decode_time),
         ("numeric", encode_amount, decode_amount),
     ):
         await connection.set_type_codec(name, schema="pg_catalog", format="binary", encoder=encoder, decoder=decoder)
@@ -37,6 +38,13 @@ def _encode_json(value: Any) -> bytes:
 
 def _decode_json(raw: bytes) -> Any:
     return orjson.loads(raw[1:])
+
+
+def encode_moment(moment: datetime | float) -> bytes:
+    """A time, or Unix seconds as they were read: those hold every microsecond until 2106."""
+    if isinstance(moment, float):
+        return _INT64.pack(round((moment - _EPOCH_SECONDS) * 1e6))
+    return encode_time(moment)
 
 
 @lru_cache(maxsize=1024)

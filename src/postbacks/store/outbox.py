@@ -18,16 +18,6 @@ WORK = "postbacks_work"
 
 
 @frozen
-class Ended:
-    """How a delivery ended. `status`: delivered, failed, expired, skipped or cancelled."""
-
-    id: UUID
-    status: str
-    reason: str | None
-    attempts: int
-
-
-@frozen
 class Postponed:
     """A delivery that goes on: `status` retrying, held, accepted or queued, not before `due`."""
 
@@ -88,7 +78,10 @@ _FREE = "(o.lease_until IS NULL OR o.lease_until < now())"
 # statistics, and it reads the whole outbox of the app by another index instead.
 _OURS = "o.app_id = $1 AND o.id = ANY((SELECT $2::uuid[])::uuid[]) AND o.lease = $3"
 # Which rows of `$2` a statement changed (`done`); NULL for all of them, as nearly always, so that no list has to be read.
-_WHICH = "SELECT CASE WHEN count(*) < cardinality($2::uuid[]) THEN coalesce(array_agg(id), '{}') END FROM done"
+_WHICH = (
+    "SELECT CASE WHEN count(*) < cardinality($2::uuid[]) THEN coalesce(array_agg(id), '{}') END AS found, now() AS now "
+    "FROM done"
+)
 
 # A row's place in `$2`, which must be in ascending order. Not a join with a list of values: a planner without statistics
 # runs through the whole list for each of its two thousand rows.
@@ -129,24 +122,6 @@ async def insert(
             )
             for identifier, one in rows
         ],
-    )
-
-
-async def insert_ended(
-    connection: Connection, app: str, rows: Sequence[tuple[UUID, Planned]], reason: str, now: datetime
-) -> None:
-    """Deliveries that end as they are planned, without a try."""
-    await connection.execute(
-        "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
-        "updated_at) SELECT $1, id, destination, platform, 'expired', $6, 0, click, $7, $7 "
-        "FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[]) AS v(id, destination, platform, click)",
-        app,
-        [identifier for identifier, _ in rows],
-        [one.destination for _, one in rows],
-        [one.platform for _, one in rows],
-        [one.click.id for _, one in rows],
-        reason,
-        now,
     )
 
 
@@ -209,33 +184,17 @@ async def release(connection: Connection, app: str, lease: UUID, identifiers: Se
     )
 
 
-async def end(connection: Connection, app: str, platform: str, lease: UUID, rows: Sequence[Ended]) -> set[UUID]:
-    """Moves deliveries that ended into the history, if the lease is still ours. Returns those that it was not ours for.
+async def take_out(
+    connection: Connection, app: str, lease: UUID, identifiers: Sequence[UUID]
+) -> tuple[datetime, set[UUID]]:
+    """Removes deliveries that ended, if the lease is still ours; they go into the history in the same transaction.
 
-    One statement for each way to end: of a thousand deliveries nearly all end alike, and a statement that takes the
-    way as one value is cheaper, here and in the server, than one that joins a list of them.
+    Returns the transaction's time by PostgreSQL's clock, and those that the lease was not ours for.
     """
-    alike: dict[tuple[str, str | None, int], list[UUID]] = {}
-    for row in rows:
-        alike.setdefault((row.status, row.reason, row.attempts), []).append(row.id)
-    lost: set[UUID] = set()
-    for (status, reason, attempts), identifiers in alike.items():
-        moved = await connection.fetchval(
-            f"WITH mine AS (DELETE FROM outbox o WHERE {_OURS} "
-            "RETURNING o.id, o.destination, o.click, o.created_at), "
-            "done AS (INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, "
-            "created_at, updated_at, delivered_at) SELECT $1, id, destination, $4, $5::text, $6, $7, click, created_at, "
-            f"now(), CASE WHEN $5::text = 'delivered' THEN now() END FROM mine RETURNING id) {_WHICH}",
-            app,
-            identifiers,
-            lease,
-            platform,
-            status,
-            reason,
-            attempts,
-        )
-        lost |= _others(identifiers, moved)
-    return lost
+    row = await connection.fetchrow(
+        f"WITH done AS (DELETE FROM outbox o WHERE {_OURS} RETURNING o.id) {_WHICH}", app, identifiers, lease
+    )
+    return row["now"], _others(identifiers, row["found"])
 
 
 async def postpone(
@@ -380,24 +339,6 @@ async def cancel(
     )
     await stats.add(connection, app, counts)
     return len(moved)
-
-
-async def reopen(connection: Connection, app: str, rows: Sequence[tuple[UUID, datetime]]) -> list[UUID]:
-    """Takes ended deliveries back into the outbox, due at once: (id, deadline). Returns those that had ended."""
-    moved = await connection.fetch(
-        "WITH v AS (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]) AS v(id, deadline)), "
-        "mine AS (DELETE FROM deliveries d USING v WHERE d.app_id = $1 AND d.id = v.id AND d.id BETWEEN $4 AND $5 "
-        "RETURNING d.id, d.destination, d.click, d.created_at, d.attempts) "
-        "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, attempts, status) "
-        "SELECT $1, mine.id, mine.destination, now(), v.deadline, mine.created_at, mine.click, mine.attempts, 'queued' "
-        "FROM mine JOIN v ON v.id = mine.id RETURNING id",
-        app,
-        [row[0] for row in rows],
-        [row[1] for row in rows],
-        min(row[0] for row in rows),
-        max(row[0] for row in rows),
-    )
-    return [row["id"] for row in moved]
 
 
 async def hurry(connection: Connection, app: str, identifiers: Sequence[UUID]) -> list[UUID]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from postbacks.domain import ids
+from postbacks.store import history
+from postbacks.store.attempts import LAST
 from postbacks.store.database import Connection
 
 _AT_ONCE = 1_000
@@ -51,8 +54,10 @@ async def sent(connection: Connection, app: str, deliveries: Sequence[UUID]) -> 
     if not deliveries:
         return []
     rows: list[Mapping[str, Any]] = await connection.fetch(
-        "SELECT delivery, number, started_at, verdict, consent, shared FROM attempts WHERE app_id = $1 AND delivery = ANY($2::uuid[]) "
-        "AND delivery BETWEEN $3 AND $4 AND url IS NOT NULL ORDER BY started_at",
+        "SELECT delivery, number, started_at, verdict, consent, shared FROM attempts WHERE app_id = $1 "
+        "AND delivery = ANY($2::uuid[]) AND delivery BETWEEN $3 AND $4 AND url IS NOT NULL UNION ALL "
+        "SELECT d.id, d.attempts, x.started_at, x.verdict, x.consent, x.shared FROM deliveries d "
+        f"{LAST} WHERE d.app_id = $1 AND d.id = ANY($2::uuid[]) AND d.id BETWEEN $3 AND $4 AND x.url IS NOT NULL ORDER BY started_at",
         app,
         list(deliveries),
         min(deliveries),
@@ -108,6 +113,7 @@ async def remove(
     no player and no click ID.
     """
     counts = {"events": 0, "attempts": 0, "clicks": 0}
+    exchanges: Counter[UUID] = Counter()
     for start in range(0, len(events), _AT_ONCE):
         chunk = list(events[start : start + _AT_ONCE])
         low, high = min(chunk), max(chunk)
@@ -131,15 +137,19 @@ async def remove(
             ids.last_delivery(high),
         )
         counts["attempts"] += int(status.rpartition(" ")[2])
+        exchanges += await history.strip(connection, app, chunk)
+    counts["attempts"] += exchanges.total()
     removed = await connection.fetch(
         "DELETE FROM players WHERE app_id = $1 AND user_id = $2 RETURNING click", app, user_id
     )
-    status = await connection.execute(
-        "DELETE FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[])",
+    clicks = await connection.fetch(
+        "DELETE FROM clicks WHERE app_id = $1 AND id = ANY($2::uuid[]) RETURNING value",
         app,
         await _own_clicks(connection, app, user_id, {row["click"] for row in removed}),
     )
-    counts["clicks"] = int(status.rpartition(" ")[2])
+    counts["clicks"] = len(clicks)
+    # Others were in the same request: what the platform told all of them may name this player's click.
+    await history.redact(connection, app, exchanges, [row["value"] for row in clicks])
     await connection.execute("DELETE FROM installs WHERE app_id = $1 AND user_key = $2", app, user_key)
     return counts
 

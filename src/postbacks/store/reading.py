@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from postbacks.domain import ids
+from postbacks.store.attempts import LAST, SAID
 from postbacks.store.database import Connection
 
 OPEN = ("queued", "sending", "retrying", "held", "accepted")
@@ -70,7 +71,7 @@ _OPEN = """
 
 _ENDED = """
     SELECT h.app_id, h.id, h.destination, h.platform, h.status, h.reason, h.attempts, h.click, h.created_at, h.updated_at,
-        NULL::timestamptz AS next_attempt_at, NULL::timestamptz AS deadline, h.delivered_at
+        NULL::timestamptz AS next_attempt_at, NULL::timestamptz AS deadline, CASE WHEN h.status = 'delivered' THEN h.updated_at END AS delivered_at
     FROM deliveries h WHERE h.app_id = $1"""
 
 _EVENT_OF = "overlay({id}::text placing '00' from 35)::uuid"
@@ -173,10 +174,13 @@ async def app_of_delivery(connection: Connection, identifier: UUID) -> str | Non
 
 
 async def attempts(connection: Connection, app: str, identifier: UUID) -> list[Mapping[str, Any]]:
-    """All tries of a delivery, the first first."""
+    """All tries of a delivery, the first first: those after which it went on, and the one that ended it."""
+    said = ", ".join(SAID)
     rows: list[Mapping[str, Any]] = await connection.fetch(
-        "SELECT number, started_at, duration_ms, http_status, verdict, code, message, method, url, request, response "
-        "FROM attempts WHERE app_id = $1 AND delivery = $2 ORDER BY number",
+        f"SELECT number, request, {said} FROM attempts WHERE app_id = $1 AND delivery = $2 "
+        f"UNION ALL SELECT d.attempts, d.request, {', '.join(f'x.{name}' for name in SAID)} FROM deliveries d "
+        f"{LAST} WHERE d.app_id = $1 AND d.id = $2 "
+        "ORDER BY number",
         app,
         identifier,
     )

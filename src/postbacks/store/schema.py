@@ -6,7 +6,8 @@ can be distributed by app over several machines (`postbacks migrate --distribute
 Pending work is small and apart from history:
 
 - `outbox`: one narrow row per open delivery; the only hot, mutable table. Gone when the delivery ends.
-- `deliveries`, `attempts`: what has ended. Insert-only, partitioned by day of creation, dropped by partition.
+- `deliveries`: what has ended, each with its last try. `attempts`: the tries after which a delivery went on. `exchanges`:
+  what the last tries of one request have in common. Insert-only, partitioned by day, dropped by partition.
 - `waiting`: match keys of events without a click. Insert-mostly, partitioned by day, dropped by partition.
 
 `id` columns are UUIDv7 (see `postbacks.domain.ids`), so a range of ids is a range of time: partitions are ranges
@@ -261,10 +262,33 @@ deliveries = Table(
     Column("attempts", SmallInteger, nullable=False),
     Column("click", Uuid, nullable=False),
     _time("created_at", nullable=False),
-    _time("updated_at", nullable=False),
-    _time("delivered_at"),
+    _time("updated_at", nullable=False, server_default=NOW, comment="When it ended."),
+    _time("delivered_at", comment="Not written since 0004, whose predecessor still does: see updated_at."),
+    Column("exchange", Uuid, comment="Of the try that ended it, number `attempts`; NULL: see attempts, if any."),
+    Column("request", Text, comment="Its own part of what that try sent."),
     PrimaryKeyConstraint("app_id", "id"),
     Index("deliveries_undelivered", "app_id", "status", "id", postgresql_where=text("status <> 'delivered'")),
+    postgresql_partition_by="RANGE (id)",
+)
+
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("app_id", Text),
+    Column("id", Uuid),
+    Column("deliveries", Integer, nullable=False, comment="How many still refer to it; it goes with the last."),
+    _time("started_at", nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("http_status", SmallInteger),
+    Column("verdict", Text, nullable=False),
+    Column("code", Text),
+    Column("message", Text),
+    Column("method", Text),
+    Column("url", Text),
+    Column("response", Text),
+    Column("consent", Text, comment="When it was sent; see postbacks.domain.consent."),
+    Column("shared", Text, comment="What left beside the click ID, comma-separated."),
+    PrimaryKeyConstraint("app_id", "id"),
     postgresql_partition_by="RANGE (id)",
 )
 
@@ -314,5 +338,5 @@ dispatchers = Table(
     PrimaryKeyConstraint("app_id", "dispatcher"),
 )
 
-PARTITIONED = {"events": "id", "waiting": "event", "deliveries": "id", "attempts": "delivery"}
+PARTITIONED = {"events": "id", "waiting": "event", "deliveries": "id", "exchanges": "id", "attempts": "delivery"}
 """Table → the column whose range of ids (so of time) makes a partition."""

@@ -77,6 +77,7 @@ async def drop_partitions(database: Database, now: datetime, retention_days: int
         "waiting": late_click,
         "attempts": timedelta(days=retention_days),
         "deliveries": timedelta(days=retention_days),
+        "exchanges": timedelta(days=retention_days),
         "events": timedelta(days=retention_days),
     }
     dropped: list[str] = []
