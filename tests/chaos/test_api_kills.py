@@ -109,7 +109,7 @@ async def test_sigterm_under_load_drains_and_exits_0(database_url: str) -> None:
             assert "Traceback" not in process.output, process.output[-3000:].replace("\\n", "\n")
         figures(seconds_to_drain=time.monotonic() - started)
         # The sends under way were finished and written down: no lease is left behind.
-        assert await one.value("SELECT count(*) FROM outbox WHERE lease IS NOT NULL") == 0
+        assert await one.value("SELECT count(*) FROM leases") == 0
         assert await one.ended() > 0
         await one.api()
         load.stop = True

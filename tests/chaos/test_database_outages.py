@@ -70,7 +70,8 @@ async def _fresh(server: OwnPostgres) -> None:
 
     connection = await asyncpg.connect(server.url)
     await connection.execute(
-        "TRUNCATE apps, api_keys, destinations, clicks, players, event_keys, events, outbox, deliveries, exchanges, attempts"
+        "TRUNCATE apps, api_keys, destinations, clicks, players, event_keys, events, leases, outbox, deliveries, exchanges, "
+        "attempts"
     )
     await connection.close()
 

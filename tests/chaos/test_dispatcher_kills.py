@@ -67,7 +67,7 @@ async def test_killed_after_the_claim(one: Fleet) -> None:
     async with locked(one.database_url, "events", "ACCESS EXCLUSIVE"):
         victim = one.spawn("dispatch")
         await _blocked(one, "FROM events")
-        assert await one.value("SELECT count(*) FROM outbox WHERE lease_until > now()") == 50
+        assert await one.value("SELECT sum(cardinality(deliveries)) FROM leases WHERE until > now()") == 50
         victim.kill()
     assert await one.sandbox.count("meta") == 0
     await _taken_over(one, 50, copies=1)
@@ -140,7 +140,7 @@ async def test_killed_at_random_moments(database_url: str) -> None:
             workers.append(one.spawn("dispatch"))
             feeding = asyncio.create_task(feed(events * killed // kills, events * (killed + 1) // kills))
             # Along with new events, so that every dispatcher dies with work in its hands.
-            while not feeding.done() and not await one.value("SELECT count(*) FROM outbox WHERE lease_until > now()"):
+            while not feeding.done() and not await one.value("SELECT count(*) FROM leases WHERE until > now()"):
                 pass
             await asyncio.sleep(dice.uniform(0, 0.15))
             victim.kill()

@@ -28,9 +28,7 @@ async def test_dispatchers_share_and_send_nothing_twice(database_url: str, count
         await one.sandbox.fault("meta", "slow", seconds=1, times=count)
         await one.database.execute("UPDATE destinations SET paused_at = NULL")
         await eventually(
-            lambda: one.value(
-                "SELECT count(DISTINCT lease) FROM outbox WHERE destination = 'meta' AND lease_until > now()"
-            ),
+            lambda: one.value("SELECT count(*) FROM leases WHERE destination = 'meta' AND until > now()"),
             lambda at_work: at_work == count,
         )
         await one.drained(120)

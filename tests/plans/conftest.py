@@ -25,11 +25,22 @@ async def _while_empty(connection: _Connection) -> None:
     await filling.pretend(connection, rows=0, pages=0)
 
 
+async def _unnoticed(connection: _Connection) -> None:
+    """The same in the seconds before the housekeeping notices."""
+    await filling.forget(connection)
+    await filling.pretend(connection, rows=0, pages=3_000, tables="outbox")
+
+
+async def _remembered(connection: _Connection) -> None:
+    """The same, and what is known of the columns is from a backlog before."""
+    await filling.analyze(connection)
+    await filling.pretend(connection, rows=0, pages=3_000, tables="outbox")
+
+
 async def _drained(connection: _Connection) -> None:
     """ANALYZE came when the outbox had grown and was empty again, as it is most of the time: many pages, no row. The
     housekeeping notices."""
-    await filling.forget(connection)
-    await filling.pretend(connection, rows=0, pages=3_000, tables="outbox")
+    await _unnoticed(connection)
     assert await upkeep.refresh_statistics(connection)
     assert not await upkeep.refresh_statistics(connection)
 
@@ -46,6 +57,8 @@ STATES: dict[str, Callable[[_Connection], Awaitable[None]]] = {
     "analyzed with a few rows": _few,
     "never analyzed": _never,
     "analyzed while new": _while_empty,
+    "drained and unnoticed": _unnoticed,
+    "drained after a backlog": _remembered,
     "analyzed while drained": _drained,
     "fresh": _fresh,
 }

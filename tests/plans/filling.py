@@ -13,6 +13,7 @@ from postbacks.store import partitions
 APPS = ("game", "other")
 DESTINATIONS = ("meta", "google", "tiktok", "reddit", "x")
 TABLES = (
+    "leases",
     "outbox",
     "events",
     "deliveries",
@@ -133,7 +134,7 @@ async def forget(connection: asyncpg.Connection) -> None:
     """All statistics of the big tables and their partitions go: as if ANALYZE had never run."""
     await connection.execute(
         "SELECT pg_clear_attribute_stats('public', relname, attname, inherited) FROM pg_class "
-        "JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0, unnest(ARRAY[true, false]) AS inherited "
+        "JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped, unnest(ARRAY[true, false]) AS inherited "
         f"WHERE {_OURS}"
     )
     await connection.execute(f"SELECT pg_clear_relation_stats('public', relname) FROM pg_class WHERE {_OURS}")

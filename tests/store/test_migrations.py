@@ -168,4 +168,5 @@ def _value(kind: str, number: int, now: datetime) -> Any:
         "numeric": number,
         "timestamp with time zone": moment,
         "jsonb": "{}",
+        "ARRAY": [identifier],
     }[kind]

@@ -12,7 +12,7 @@ import pytest
 from postbacks.domain import ids
 from postbacks.domain.model import Click
 from postbacks.domain.planning import Planned
-from postbacks.store import attempts, history, outbox, reading
+from postbacks.store import attempts, history, leases, outbox, reading
 from postbacks.store.attempts import SAID, AttemptRow, Said
 from postbacks.store.database import Connection
 from postbacks.store.history import Ended
@@ -25,23 +25,34 @@ FULL = Said(NOW, 70_000, 200, "delivered", "100", "Ümläut", "POST", "https://a
 BARE = Said(datetime(1999, 12, 31, 23, 59, 59, 999_999, UTC), 0, None, "retry", None, None, None, None, None)
 
 
-async def leased(connection: Connection, amount: int) -> list[Claimed]:
-    """Deliveries in the outbox, all under our lease."""
+async def queued(connection: Connection, amount: int) -> list[UUID]:
+    """Deliveries in the outbox, all due."""
     found = [ids.delivery_id(event, 1) for event in ids.new_ids(NOW, amount)]
     click = Click(uuid4(), "fbclid", "IwAR0", NOW)
     planned = Planned("meta", "meta", click, NOW, NOW + timedelta(days=6), held="", expired=False)
     await outbox.insert(connection, APP, [(one, planned) for one in found], NOW, timedelta(0))
     await connection.execute(
-        "INSERT INTO destinations (app_id, name, platform, credentials) VALUES ($1, 'meta', 'meta', '')", APP
+        "INSERT INTO destinations (app_id, name, platform, credentials) VALUES ($1, 'meta', 'meta', '') "
+        "ON CONFLICT DO NOTHING",
+        APP,
     )
-    claim = await outbox.claim(connection, APP, "meta", limit=amount, lease=LEASE, seconds=60)
+    return found
+
+
+async def claimed(connection: Connection, limit: int, *, lease: UUID = LEASE, seconds: float = 60) -> list[Claimed]:
+    async with connection.transaction():
+        claim = await outbox.claim(connection, APP, "meta", limit=limit, lease=lease, seconds=seconds)
     return sorted(claim.rows, key=lambda row: row.id)
 
 
-async def taken_over(connection: Connection, identifiers: Sequence[UUID]) -> None:
-    await connection.execute(
-        "UPDATE outbox SET lease = $3 WHERE app_id = $1 AND id = ANY($2::uuid[])", APP, identifiers, uuid4()
-    )
+async def leased(connection: Connection, amount: int) -> list[Claimed]:
+    """Deliveries in the outbox, all under our lease."""
+    await queued(connection, amount)
+    return await claimed(connection, amount)
+
+
+async def cancelled(connection: Connection, identifiers: Sequence[UUID]) -> None:
+    await outbox.cancel(connection, APP, "by_operator", {"meta": "meta"}, identifiers=identifiers)
 
 
 def postponed(identifier: UUID, place: int) -> Postponed:
@@ -49,9 +60,10 @@ def postponed(identifier: UUID, place: int) -> Postponed:
 
 
 async def end(connection: Connection, ended: Sequence[Ended]) -> set[UUID]:
-    """As the dispatcher does it; those that the lease was not ours for."""
+    """As the dispatcher does it; those that were gone already."""
     async with connection.transaction():
-        now, lost = await outbox.take_out(connection, APP, LEASE, [one.id for one in ended])
+        assert await leases.end(connection, APP, LEASE)
+        now, lost = await outbox.take_out(connection, APP, [one.id for one in ended])
         await history.insert(connection, APP, "meta", "meta", [one for one in ended if one.id not in lost], now)
     return lost
 
@@ -85,14 +97,16 @@ async def test_all_of_a_claim_ends_each_with_its_last_try(connection: Connection
 
 
 @pytest.mark.parametrize("lost", [1, 20])
-async def test_what_others_took_over_is_not_ended(connection: Connection, lost: int) -> None:
+async def test_what_was_cancelled_meanwhile_does_not_end_again(connection: Connection, lost: int) -> None:
     claim = await leased(connection, 20)
-    await taken_over(connection, [row.id for row in claim[:lost]])
+    await cancelled(connection, [row.id for row in claim[:lost]])
 
     others = await end(connection, [Ended(row, "delivered", None, 1, None) for row in claim])
 
     assert others == {row.id for row in claim[:lost]}
-    assert await connection.fetchval("SELECT count(*) FROM deliveries WHERE app_id = $1", APP) == 20 - lost
+    rows = await connection.fetch("SELECT id FROM deliveries WHERE app_id = $1 AND status = 'cancelled'", APP)
+    assert {row["id"] for row in rows} == others
+    assert await connection.fetchval("SELECT count(*) FROM deliveries WHERE app_id = $1", APP) == 20
 
 
 async def test_a_delivery_that_is_taken_back_keeps_the_try_that_ended_it(connection: Connection) -> None:
@@ -132,21 +146,21 @@ async def test_what_was_said_to_many_names_no_erased_click(connection: Connectio
 
 @pytest.mark.parametrize("alike", [True, False])
 @pytest.mark.parametrize("lost", [0, 1, 20])
-async def test_what_goes_on_is_postponed_unless_others_took_it_over(
+async def test_what_goes_on_is_postponed_unless_it_was_cancelled(
     connection: Connection, lost: int, *, alike: bool
 ) -> None:
     claim = [row.id for row in await leased(connection, 20)]
-    await taken_over(connection, claim[:lost])
+    await cancelled(connection, claim[:lost])
     rows = [postponed(one, place) for place, one in enumerate(claim)]
     if not alike:
         rows = [replace(row, due=row.due + timedelta(seconds=place)) for place, row in enumerate(rows)]
 
     async with connection.transaction():
         now = await outbox.database_now(connection)
-        assert await outbox.postpone(connection, APP, LEASE, rows, now) == set(claim[:lost])
+        assert await outbox.postpone(connection, APP, rows, now) == set(claim[:lost])
 
     names = ", ".join(field.name for field in fields(Postponed))
-    stored = await connection.fetch(f"SELECT {names} FROM outbox WHERE app_id = $1 AND lease IS NULL", APP)
+    stored = await connection.fetch(f"SELECT {names} FROM outbox WHERE app_id = $1", APP)
     assert {Postponed(*row) for row in stored} == set(rows[lost:])
 
 

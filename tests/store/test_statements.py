@@ -31,6 +31,7 @@ from postbacks.store import (
     events,
     gates,
     history,
+    leases,
     outbox,
     partitions,
     personal,
@@ -49,6 +50,7 @@ MODULES = (
     events,
     gates,
     history,
+    leases,
     outbox,
     partitions,
     personal,
@@ -266,8 +268,9 @@ async def _housekeep(one: Service) -> None:
     job = one.runtime.housekeeping()
     async with one.runtime.database.connection() as connection:
         await outbox.expire_blocked(connection, "game", "meta", "meta", 10)
-        await outbox.renew(connection, "game", uuid4(), [uuid4()], 1)
-        await outbox.release(connection, "game", uuid4(), [uuid4()])
+        await leases.renew(connection, "game", uuid4(), 1)
+        await leases.narrow(connection, "game", uuid4(), [uuid4()])
+        await leases.revoke(connection, "game", "meta")
         await gates.failed(connection, "game", "meta")
         await gates.unhold(connection, "game", "meta")
     await job.beat()
@@ -291,7 +294,7 @@ async def _leave(one: Service) -> None:
     "statement",
     [
         "WITH c AS (SELECT id FROM outbox WHERE due <= now() LIMIT 5 FOR UPDATE SKIP LOCKED) "
-        "UPDATE outbox o SET lease = $2 FROM c WHERE o.app_id = $1 AND o.id = c.id",
+        "UPDATE outbox o SET click = $2 FROM c WHERE o.app_id = $1 AND o.id = c.id",
         "SELECT * FROM unnest($1::text[], $2::uuid[]) AS e(app_id, key) LEFT JOIN LATERAL (SELECT 1 FROM waiting w "
         "WHERE w.app_id = e.app_id AND w.key = e.key LIMIT 1) x ON true",
         "INSERT INTO clicks (app_id, id) VALUES ($1, $2) ON CONFLICT (click_key) DO NOTHING",
@@ -304,9 +307,9 @@ async def _leave(one: Service) -> None:
         "UPDATE destinations SET held_at = coalesce(held_at, now()) WHERE app_id = $1",
         "UPDATE destinations SET held_at = CASE WHEN held_at IS NULL THEN now() ELSE held_at END WHERE app_id = $1",
         "UPDATE outbox o SET due = now() + v.wait FROM unnest($2::interval[]) AS v(wait) WHERE o.app_id = $1",
-        "UPDATE outbox SET lease = gen_random_uuid() WHERE app_id = $1",
-        "UPDATE outbox SET lease = NULL WHERE lease_until < now()",
-        "UPDATE outbox SET lease = NULL WHERE app_id = $1 RETURNING id, now()",
+        "UPDATE outbox SET click = gen_random_uuid() WHERE app_id = $1",
+        "UPDATE outbox SET reason = NULL WHERE due < now()",
+        "UPDATE outbox SET reason = NULL WHERE app_id = $1 RETURNING id, now()",
         "DELETE FROM players WHERE click = $1",
         "SELECT * FROM outbox o JOIN clicks c ON c.id = o.click WHERE o.app_id = $1",
         "SELECT * FROM destinations d WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.destination = d.name)",

@@ -37,18 +37,20 @@ _DELIVERIES = (
     "unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::uuid[], $8::text[])"
 )
 _CLAIM = (
-    "WITH c AS MATERIALIZED (SELECT ctid FROM outbox WHERE app_id = $1 AND destination = $2 AND due <= now() "
-    "AND (lease_until IS NULL OR lease_until < now()) ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED) "
-    "UPDATE outbox o SET lease_until = now() + interval '60 s', lease = $4 FROM c WHERE o.app_id = $1 "
-    "AND o.ctid = c.ctid RETURNING o.id, o.click, o.created_at"
+    "SELECT id, click, created_at FROM outbox WHERE app_id = $1 AND destination = $2 AND due <= now() AND id NOT IN "
+    "(SELECT unnest(deliveries) FROM leases WHERE app_id = $1 AND destination = $2) ORDER BY due LIMIT $3"
 )
+_LEASE = (
+    "INSERT INTO leases (app_id, id, destination, until, deliveries) VALUES ($1, $2, $3, now() + interval '60 s', $4)"
+)
+_UNLEASE = "DELETE FROM leases WHERE app_id = $1 AND id = $2"
 _LOAD = (
     "SELECT e.id, e.event_id, e.name, e.occurred_at, e.value, e.currency, c.value AS click, c.clicked_at, c.user_agent "
     "FROM unnest($2::uuid[], $3::uuid[]) AS w(event, click) "
     "JOIN events e ON e.app_id = $1 AND e.id = w.event AND e.id BETWEEN $4 AND $5 "
     "JOIN clicks c ON c.app_id = $1 AND c.id = w.click"
 )
-_TAKE_OUT = "DELETE FROM outbox WHERE app_id = $1 AND id = ANY($2::uuid[]) AND lease = $3"
+_TAKE_OUT = "DELETE FROM outbox WHERE app_id = $1 AND id = ANY($2::uuid[])"
 _SAID = (
     "INSERT INTO exchanges (app_id, id, deliveries, started_at, duration_ms, http_status, verdict, method, url, "
     "response) VALUES ($1, $2, $3, $4, 1, 200, 'delivered', 'POST', $5, $6)"
@@ -120,7 +122,10 @@ async def _drain(url: str, target: str, name: str, session: aiohttp.ClientSessio
     count = 0
     while True:
         lease = uuid4()
-        rows = await connection.fetch(_CLAIM, APP, name, CLAIM, lease)
+        async with connection.transaction():
+            rows = await connection.fetch(_CLAIM, APP, name, CLAIM)
+            if rows:
+                await connection.execute(_LEASE, APP, lease, name, [row["id"] for row in rows])
         if not rows:
             await connection.close()
             return count
@@ -133,7 +138,8 @@ async def _drain(url: str, target: str, name: str, session: aiohttp.ClientSessio
             answer = (await response.read()).decode()
         found, exchange = [row["id"] for row in rows], ids.new_id(now)
         async with connection.transaction():
-            await connection.execute(_TAKE_OUT, APP, found, lease)
+            await connection.execute(_UNLEASE, APP, lease)
+            await connection.execute(_TAKE_OUT, APP, found)
             await connection.execute(_SAID, APP, exchange, len(rows), now, target, answer)
             await connection.execute(
                 _ENDED,

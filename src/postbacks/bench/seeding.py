@@ -145,7 +145,7 @@ class Seeder:
     async def empty(self) -> None:
         """Removes all work and all history, so that the next measurement starts like the first."""
         await self._connection.execute(
-            "TRUNCATE outbox, events, event_keys, waiting, deliveries, exchanges, attempts, stats"
+            "TRUNCATE leases, outbox, events, event_keys, waiting, deliveries, exchanges, attempts, stats"
         )
         await self._connection.execute("CHECKPOINT")
 

@@ -18,14 +18,14 @@ import structlog
 from postbacks.catalog import App, Catalog, Destination
 from postbacks.dispatch import confirming, loading
 from postbacks.dispatch.delivering import Delivery, Health, Item
-from postbacks.dispatch.settling import settle, trouble_wait, write
+from postbacks.dispatch.settling import settle, trouble_wait
 from postbacks.domain.retrying import RetryPolicy
 from postbacks.metrics import Metrics
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
 from postbacks.settings import Settings
-from postbacks.store import attempts, gates, outbox
-from postbacks.store.database import OUTAGES, Connection, Database
+from postbacks.store import gates, leases, outbox
+from postbacks.store.database import OUTAGES, Database
 from postbacks.store.history import Ended
 from postbacks.store.outbox import Claim, Postponed
 from postbacks.vault import Vault
@@ -82,6 +82,7 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._workers: dict[_Name, set[asyncio.Task[None]]] = {}
         self._slots: dict[_Name, asyncio.Semaphore] = {}
+        self._claiming: dict[_Name, asyncio.Lock] = {}
         self._in_flight: dict[str, asyncio.Semaphore] = {}
 
     def wake(self) -> None:
@@ -154,7 +155,8 @@ class Dispatcher:
         alone = len(self._workers.get(name, ())) <= 1
         limit = destination.adapter.max_batch
         lease = _Lease(uuid4(), time.monotonic() + self._settings.lease_seconds * 0.9)
-        async with self._database.connection() as connection:
+        # PostgreSQL lets one claim of a destination wait for another; here they wait without a connection.
+        async with self._claiming.setdefault(name, asyncio.Lock()), self._database.transaction() as connection:
             claim = await outbox.claim(
                 connection,
                 destination.app,
@@ -177,14 +179,13 @@ class Dispatcher:
     async def _on_probation(self, name: _Name, claim: Claim, lease: _Lease, *, alone: bool) -> Claim:
         """A destination that failed gets one small request at a time until it answers."""
         keep = claim.rows[:PROBATION] if alone else ()
-        rest = claim.rows[len(keep) :]
-        if rest:
+        if len(keep) < len(claim.rows):
             async with self._database.connection() as connection:
-                await outbox.release(connection, name[0], lease.id, [row.id for row in rest])
+                await leases.narrow(connection, name[0], lease.id, [row.id for row in keep])
         return Claim(keep, claim.failures)
 
     async def _handle(self, app: App, destination: Destination, claim: Claim, lease: _Lease) -> Health:
-        beat = asyncio.create_task(self._keep_lease(destination.app, claim, lease))
+        beat = asyncio.create_task(self._keep_lease(destination.app, lease))
         try:
             async with self._database.connection() as connection:
                 ready, done = await loading.load(connection, self._vault, app, destination, claim.rows)
@@ -234,30 +235,18 @@ class Dispatcher:
         accepted: list[Item],
         outcomes: Sequence[Ended | Postponed],
     ) -> None:
-        """Writes down what became of a claim. A repeat changes nothing: every write asks for the lease."""
-        now = self._clock()
-        settled = [item for item in (*to_send, *done) if item.verdict is not None]
-        if settled:
-            result = await settle(self._database, destination, lease.id, settled, self._policy, now)
-            self._metrics.settled(destination, settled, result.stale, result.delays)
-        if accepted:
-            await write(self._database, destination, lease.id, accepted, outcomes, now)
-        if any(item.verdict is None for item in to_send):
-            async with self._database.transaction() as connection:
-                await self._give_back(connection, destination.app, lease, to_send)
-
-    async def _give_back(self, connection: Connection, app: str, lease: _Lease, items: list[Item]) -> None:
-        """Items that were not settled: those that were tried (and split) keep their log, all become due again."""
-        untouched = [item.row.id for item in items if item.verdict is None and not item.attempts]
-        tried = [item for item in items if item.verdict is None and item.attempts]
-        if untouched:
-            await outbox.release(connection, app, lease.id, untouched)
-        if tried:
-            now = self._clock()
-            lost = await outbox.postpone(connection, app, lease.id, [_as_it_was(item, now) for item in tried], now)
-            await attempts.record(
-                connection, app, [attempt for item in tried if item.row.id not in lost for attempt in item.attempts]
-            )
+        """Writes down what became of a claim, and gives it back. A repeat changes nothing: then the lease is gone."""
+        items = [*to_send, *done]
+        result = await settle(
+            self._database,
+            destination,
+            lease.id,
+            items,
+            list(zip(accepted, outcomes, strict=True)),
+            self._policy,
+            self._clock(),
+        )
+        self._metrics.settled(destination, [*items, *accepted], result.stale, result.delays)
 
     def _delivery(self, destination: Destination, lease: _Lease) -> Delivery:
         name = (destination.app, destination.name)
@@ -278,7 +267,7 @@ class Dispatcher:
         key = f"{destination.app}/{destination.name}" if own else destination.platform
         return self._in_flight.setdefault(key, asyncio.Semaphore(self._settings.sends_in_flight))
 
-    async def _keep_lease(self, app: str, claim: Claim, lease: _Lease) -> None:
+    async def _keep_lease(self, app: str, lease: _Lease) -> None:
         """Renews the lease while the claim is being worked on; without it, sending stops in time."""
         seconds = self._settings.lease_seconds
         while True:
@@ -286,7 +275,7 @@ class Dispatcher:
             asked = time.monotonic()
             try:
                 async with self._database.connection() as connection:
-                    held = await outbox.renew(connection, app, lease.id, [row.id for row in claim.rows], seconds)
+                    held = await leases.renew(connection, app, lease.id, seconds)
             except OUTAGES:
                 continue
             if held and lease.valid():
@@ -319,20 +308,3 @@ class Dispatcher:
                     await gates.block(connection, app, name, wait=wait, reason=verdict.code)
             else:
                 await gates.recovered(connection, app, name)
-
-
-def _as_it_was(item: Item, now: datetime) -> outbox.Postponed:
-    row = item.row
-    return outbox.Postponed(
-        id=row.id,
-        status=row.status,
-        reason=row.reason,
-        due=now,
-        attempts=item.tried,
-        tried_at=row.tried_at,
-        tries=row.tries,
-        ambiguous=row.ambiguous + item.ambiguous,
-        alone=row.alone,
-        reference=row.reference,
-        reference_index=row.reference_index,
-    )

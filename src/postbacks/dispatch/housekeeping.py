@@ -110,9 +110,13 @@ class Housekeeping:
         """Ends what grew too old behind a closed gate; adds up the counts of the minutes that are over; sweeps up
         waiting events whose click has come."""
         async with self._database.connection() as connection:
-            for app, name, platform in await gates.blocked_destinations(connection):
-                while await outbox.expire_blocked(connection, app, name, platform, EXPIRE_AT_ONCE) == EXPIRE_AT_ONCE:
-                    pass
+            blocked = await gates.blocked_destinations(connection)
+        for app, name, platform in blocked:
+            more = True
+            while more:
+                async with self._database.transaction() as connection:
+                    ended = await outbox.expire_blocked(connection, app, name, platform, EXPIRE_AT_ONCE)
+                more = ended == EXPIRE_AT_ONCE
         await self._alone("merge", self._merge)
         await self._alone("sweep", self._sweep)
 

@@ -14,10 +14,10 @@ from postbacks.dispatch.delivering import RESEND_LATER, Item
 from postbacks.domain.delays import buckets
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import AMBIGUOUS_TRIES, RetryPolicy, Stop, next_try
-from postbacks.store import attempts, history, outbox
+from postbacks.store import attempts, history, leases, outbox
 from postbacks.store import stats as stats_store
 from postbacks.store.attempts import AttemptRow
-from postbacks.store.database import Database
+from postbacks.store.database import Connection, Database
 from postbacks.store.history import Ended
 from postbacks.store.outbox import Postponed
 from postbacks.store.stats import Count, minute_of
@@ -129,23 +129,42 @@ def _postponed(
     )
 
 
+def _as_it_was(item: Item, now: datetime) -> Postponed:
+    """What was tried and came to no verdict, because sending was stopped, is due again."""
+    row = item.row
+    return _postponed(item, row.status, row.reason, now, tried_at=row.tried_at, alone=row.alone)
+
+
 async def settle(
     database: Database,
     destination: Destination,
     lease: UUID,
     items: Sequence[Item],
+    asked: Sequence[tuple[Item, Ended | Postponed]],
     policy: RetryPolicy,
     now: datetime,
 ) -> Settled:
-    """Writes outcomes, tries and counts in one transaction; only for the rows whose lease is still ours."""
-    outcomes = [outcome(item, destination, policy, now, _jitter) for item in items]
-    return await write(database, destination, lease, items, outcomes, now)
+    """Writes outcomes, tries and counts and ends the lease, in one transaction; nothing if the lease is ours no more.
+
+    `items`: what was to be sent. `asked`: what a platform was asked for, with the outcome.
+    """
+    over = [item for item in items if item.verdict is not None]
+    tried = [item for item in items if item.verdict is None and item.attempts]
+    written = [*over, *(item for item, _ in asked), *tried]
+    outcomes = [
+        *(outcome(item, destination, policy, now, _jitter) for item in over),
+        *(one for _, one in asked),
+        *(_as_it_was(item, now) for item in tried),
+    ]
+    async with database.transaction() as connection:
+        if not await leases.end(connection, destination.app, lease):
+            return Settled(len(written))
+        return await _write(connection, destination, written, outcomes, now)
 
 
-async def write(
-    database: Database,
+async def _write(
+    connection: Connection,
     destination: Destination,
-    lease: UUID,
     items: Sequence[Item],
     outcomes: Sequence[Ended | Postponed],
     now: datetime,
@@ -153,19 +172,18 @@ async def write(
     over = [one for one in outcomes if isinstance(one, Ended)]
     postponed = [one for one in outcomes if isinstance(one, Postponed)]
     app = destination.app
-    async with database.transaction() as connection:
-        lost = await outbox.postpone(connection, app, lease, postponed, now)
-        if over:
-            database_now, gone = await outbox.take_out(connection, app, lease, [one.id for one in over])
-            if gone:
-                over = [one for one in over if one.id not in gone]
-            await history.insert(connection, app, destination.name, destination.platform, over, database_now)
-            lost |= gone
-        if lost:
-            items, outcomes = _ours(items, outcomes, lost)
-        await attempts.record(connection, app, _earlier(items, outcomes))
-        delays = _delays(items, outcomes, now)
-        await stats_store.add(connection, app, _counts(destination.name, outcomes, delays, now))
+    lost = await outbox.postpone(connection, app, postponed, now)
+    if over:
+        database_now, gone = await outbox.take_out(connection, app, [one.id for one in over])
+        if gone:
+            over = [one for one in over if one.id not in gone]
+        await history.insert(connection, app, destination.name, destination.platform, over, database_now)
+        lost |= gone
+    if lost:
+        items, outcomes = _ours(items, outcomes, lost)
+    await attempts.record(connection, app, _earlier(items, outcomes))
+    delays = _delays(items, outcomes, now)
+    await stats_store.add(connection, app, _counts(destination.name, outcomes, delays, now))
     return Settled(len(lost), delays)
 
 

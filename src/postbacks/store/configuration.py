@@ -95,7 +95,7 @@ async def update_app(connection: Connection, name: str, settings: Mapping[str, A
 
 
 APP_TABLES = (
-    "outbox", "attempts", "deliveries", "exchanges", "waiting", "events", "event_keys", "clicks", "players", "installs",
+    "leases", "outbox", "attempts", "deliveries", "exchanges", "waiting", "events", "event_keys", "clicks", "players", "installs",
     "erasures", "address_keys", "stats", "destinations", "api_keys", "apps",
 )  # fmt: skip
 """Every table with rows of an app, in the order in which they are emptied."""

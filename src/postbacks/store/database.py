@@ -58,6 +58,8 @@ class Database:
                 # The claim picks from a table that is nearly empty one moment and huge the next; what the planner
                 # would save on compiling is not worth its pauses.
                 "jit": "off",
+                # A claim has to see, in its second statement, what was committed while its first one waited.
+                "default_transaction_isolation": "read committed",
                 "idle_in_transaction_session_timeout": "60s",
                 "statement_timeout": "60s",
                 "timezone": "UTC",

@@ -1,4 +1,8 @@
-"""Open deliveries: planned with the event, claimed under a lease, settled by whoever still holds the lease."""
+"""Open deliveries: planned with the event, claimed under a lease, settled by whoever still holds the lease.
+
+What a claim took is marked in `postbacks.store.leases`; the outbox itself is only added to and removed from, but for
+what goes on after a try.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from uuid import UUID
 
 from postbacks.domain.frozen import frozen
 from postbacks.domain.planning import Planned
-from postbacks.store import stats
+from postbacks.store import leases, stats
 from postbacks.store.database import Connection
 
 WORK = "postbacks_work"
@@ -73,10 +77,12 @@ _CLAIMED = (
 """In the order of the fields of `Claimed`."""
 
 _UNBLOCKED = "enabled AND paused_at IS NULL AND held_at IS NULL AND (blocked_until IS NULL OR blocked_until <= now())"
-_FREE = "(o.lease_until IS NULL OR o.lease_until < now())"
+_IN_ORDER = "set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+"""For the rest of the transaction rows come in the order of an index. A planner that takes the outbox for empty finds it
+as cheap to read all of an app and sort it."""
 # The list stands in a sub-select so that its length does not count: a list of 500 looks dear to a planner without
-# statistics, and it reads the whole outbox of the app by another index instead.
-_OURS = "o.app_id = $1 AND o.id = ANY((SELECT $2::uuid[])::uuid[]) AND o.lease = $3"
+# statistics.
+_THESE = "o.app_id = $1 AND o.id = ANY((SELECT $2::uuid[])::uuid[])"
 # Which rows of `$2` a statement changed (`done`); NULL for all of them, as nearly always, so that no list has to be read.
 _WHICH = (
     "SELECT CASE WHEN count(*) < cardinality($2::uuid[]) THEN coalesce(array_agg(id), '{}') END AS found, now() AS now "
@@ -130,10 +136,13 @@ async def notify_work(connection: Connection) -> None:
 
 
 async def destinations_with_work(connection: Connection) -> list[tuple[str, str]]:
-    """(app, destination) of everything that could be sent now."""
+    """(app, destination) of everything that is due and could be sent now.
+
+    Also where all of it is under lease: a claim finds that out, with as much reading as it would take here.
+    """
     rows = await connection.fetch(
         f"SELECT d.app_id, d.name FROM destinations d WHERE {_UNBLOCKED} AND EXISTS (SELECT 1 FROM outbox o WHERE "
-        f"o.app_id = d.app_id AND o.destination = d.name AND o.due <= now() AND {_FREE})"
+        f"o.app_id = d.app_id AND o.destination = d.name AND o.due <= now())"
     )
     return [(row["app_id"], row["name"]) for row in rows]
 
@@ -143,64 +152,47 @@ async def claim(
 ) -> Claim:
     """Takes up to `limit` due deliveries of one destination under a lease, the longest due first.
 
-    The destination's gate stands inside the statement: what is paused, held or throttled yields nothing, whatever
-    this process believes.
+    Must run inside a transaction of its own. It locks the destination, so that claims of it happen one after the other
+    and each sees the leases of those before; a statement that waited for a lock would not see them itself. What is
+    paused, held or throttled yields nothing, whatever this process believes.
     """
-    rows = await connection.fetch(
-        f"WITH gate AS MATERIALIZED (SELECT failures FROM destinations WHERE app_id = $1 AND name = $2 AND {_UNBLOCKED}), "
-        "c AS MATERIALIZED (SELECT o.ctid FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 AND o.due <= now() "
-        f"AND {_FREE} AND EXISTS (SELECT 1 FROM gate) ORDER BY o.due LIMIT $3 FOR UPDATE SKIP LOCKED) "
-        "UPDATE outbox o SET lease_until = now() + $5::interval, lease = $4 FROM c "
-        "WHERE o.app_id = $1 AND o.ctid = c.ctid "
-        f"RETURNING (SELECT failures FROM gate), {_CLAIMED}",
+    gate = await connection.fetchrow(
+        f"SELECT failures, EXISTS ({leases.OVER}) AS some_are_over, {_IN_ORDER} FROM destinations "
+        f"WHERE app_id = $1 AND name = $2 AND {_UNBLOCKED} FOR NO KEY UPDATE",
+        app,
+        destination,
+    )
+    if gate is None:
+        return Claim([], 0)
+    if gate["some_are_over"]:
+        await leases.revoke(connection, app, destination)
+    found = await connection.fetch(
+        f"SELECT {_CLAIMED} FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 AND o.due <= now() "
+        "AND o.id NOT IN (SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 AND l.destination = $2 "
+        "AND l.until > now()) ORDER BY o.due LIMIT $3",
         app,
         destination,
         limit,
-        lease,
-        timedelta(seconds=seconds),
     )
-    return Claim([Claimed(*row[1:]) for row in rows], rows[0][0] if rows else 0)
+    rows = [Claimed(*row) for row in found]
+    if rows:
+        await leases.grant(connection, app, destination, lease, [row.id for row in rows], seconds)
+    return Claim(rows, gate["failures"])
 
 
-async def renew(connection: Connection, app: str, lease: UUID, identifiers: Sequence[UUID], seconds: float) -> int:
-    """Extends a lease that is still ours; returns on how many deliveries it is."""
-    status: str = await connection.execute(
-        f"UPDATE outbox o SET lease_until = now() + $4::interval WHERE {_OURS}",
-        app,
-        list(identifiers),
-        lease,
-        timedelta(seconds=seconds),
-    )
-    return int(status.rpartition(" ")[2])
+async def take_out(connection: Connection, app: str, identifiers: Sequence[UUID]) -> tuple[datetime, set[UUID]]:
+    """Removes deliveries that ended; they go into the history in the same transaction.
 
-
-async def release(connection: Connection, app: str, lease: UUID, identifiers: Sequence[UUID]) -> None:
-    """Gives back what was claimed and not sent."""
-    await connection.execute(
-        f"UPDATE outbox o SET lease_until = NULL, lease = NULL WHERE {_OURS}",
-        app,
-        list(identifiers),
-        lease,
-    )
-
-
-async def take_out(
-    connection: Connection, app: str, lease: UUID, identifiers: Sequence[UUID]
-) -> tuple[datetime, set[UUID]]:
-    """Removes deliveries that ended, if the lease is still ours; they go into the history in the same transaction.
-
-    Returns the transaction's time by PostgreSQL's clock, and those that the lease was not ours for.
+    Returns the transaction's time by PostgreSQL's clock, and those that were gone already (cancelled, erased).
     """
     row = await connection.fetchrow(
-        f"WITH done AS (DELETE FROM outbox o WHERE {_OURS} RETURNING o.id) {_WHICH}", app, identifiers, lease
+        f"WITH done AS (DELETE FROM outbox o WHERE {_THESE} RETURNING o.id) {_WHICH}", app, identifiers
     )
     return row["now"], _others(identifiers, row["found"])
 
 
-async def postpone(
-    connection: Connection, app: str, lease: UUID, rows: Sequence[Postponed], now: datetime
-) -> set[UUID]:
-    """Sets a later time for deliveries, if the lease is still ours. Returns those that it was not ours for.
+async def postpone(connection: Connection, app: str, rows: Sequence[Postponed], now: datetime) -> set[UUID]:
+    """Sets a later time for deliveries. Returns those that were gone already (cancelled, erased).
 
     `now` as for `insert`. What a platform took to decide later goes on alike, but for its place in the request; what
     is tried again has a time of its own each.
@@ -214,26 +206,23 @@ async def postpone(
         shared = (row.status, row.reason, row.due, row.attempts, row.tries, row.tried_at, row.ambiguous, row.alone)
         alike.setdefault((*shared, row.reference), []).append(row)
     if len(alike) > WAYS:
-        return await _postpone_each(connection, app, lease, rows, ahead)
+        return await _postpone_each(connection, app, rows, ahead)
     lost: set[UUID] = set()
     for group in alike.values():
-        lost |= await _postpone_alike(connection, app, lease, group, ahead)
+        lost |= await _postpone_alike(connection, app, group, ahead)
     return lost
 
 
-async def _postpone_alike(
-    connection: Connection, app: str, lease: UUID, rows: Sequence[Postponed], ahead: timedelta
-) -> set[UUID]:
+async def _postpone_alike(connection: Connection, app: str, rows: Sequence[Postponed], ahead: timedelta) -> set[UUID]:
     """Rows that differ in nothing but their place in the request: a fifth of what `_postpone_each` costs."""
     rows = _sorted(rows)
     identifiers, like = [row.id for row in rows], rows[0]
     updated = await connection.fetchval(
-        "WITH done AS (UPDATE outbox o SET status = $5, reason = $6, due = $7, attempts = $8, tries = $9, tried_at = $10, "
-        f"ambiguous = $11, alone = $12, reference = $13, reference_index = ($4::int[])[{_PLACE}], lease = NULL, "
-        f"lease_until = NULL WHERE {_OURS} RETURNING o.id) {_WHICH}",
+        "WITH done AS (UPDATE outbox o SET status = $4, reason = $5, due = $6, attempts = $7, tries = $8, tried_at = $9, "
+        f"ambiguous = $10, alone = $11, reference = $12, reference_index = ($3::int[])[{_PLACE}] "
+        f"WHERE {_THESE} RETURNING o.id) {_WHICH}",
         app,
         identifiers,
-        lease,
         [row.reference_index for row in rows],
         like.status,
         like.reason,
@@ -248,20 +237,17 @@ async def _postpone_alike(
     return _others(identifiers, updated)
 
 
-async def _postpone_each(
-    connection: Connection, app: str, lease: UUID, rows: Sequence[Postponed], ahead: timedelta
-) -> set[UUID]:
+async def _postpone_each(connection: Connection, app: str, rows: Sequence[Postponed], ahead: timedelta) -> set[UUID]:
     rows = _sorted(rows)
     identifiers = [row.id for row in rows]
     updated = await connection.fetchval(
-        f"WITH done AS (UPDATE outbox o SET status = ($4::text[])[{_PLACE}], reason = ($5::text[])[{_PLACE}], "
-        f"due = ($6::timestamptz[])[{_PLACE}], attempts = ($7::int2[])[{_PLACE}], tries = ($8::int2[])[{_PLACE}], "
-        f"ambiguous = ($9::int2[])[{_PLACE}], alone = ($10::bool[])[{_PLACE}], reference = ($11::text[])[{_PLACE}], "
-        f"reference_index = ($12::int[])[{_PLACE}], tried_at = ($13::timestamptz[])[{_PLACE}], lease = NULL, "
-        f"lease_until = NULL WHERE {_OURS} RETURNING o.id) {_WHICH}",
+        f"WITH done AS (UPDATE outbox o SET status = ($3::text[])[{_PLACE}], reason = ($4::text[])[{_PLACE}], "
+        f"due = ($5::timestamptz[])[{_PLACE}], attempts = ($6::int2[])[{_PLACE}], tries = ($7::int2[])[{_PLACE}], "
+        f"ambiguous = ($8::int2[])[{_PLACE}], alone = ($9::bool[])[{_PLACE}], reference = ($10::text[])[{_PLACE}], "
+        f"reference_index = ($11::int[])[{_PLACE}], tried_at = ($12::timestamptz[])[{_PLACE}] "
+        f"WHERE {_THESE} RETURNING o.id) {_WHICH}",
         app,
         identifiers,
-        lease,
         [row.status for row in rows],
         [row.reason for row in rows],
         [row.due - ahead for row in rows],
@@ -287,10 +273,17 @@ def _others(wanted: Sequence[UUID], found: Sequence[UUID] | None) -> set[UUID]:
 
 
 async def expire_blocked(connection: Connection, app: str, destination: str, platform: str, limit: int) -> int:
-    """Ends what grew too old behind a destination that is paused, held or switched off. Returns how many."""
+    """Ends what grew too old behind a destination that is paused, held or switched off. Returns how many.
+
+    Must run inside a transaction: it locks the destination as a claim does, so that nobody takes what it ends. (It speaks
+    of `due` because the index by destination is only for statements that do.)
+    """
+    await connection.execute(
+        "SELECT 1 FROM destinations WHERE app_id = $1 AND name = $2 FOR NO KEY UPDATE", app, destination
+    )
     moved = await connection.fetch(
         "WITH old AS MATERIALIZED (SELECT o.id FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 "
-        f"AND o.deadline <= now() AND {_FREE} LIMIT $4 FOR UPDATE SKIP LOCKED), "
+        f"AND o.due > '-infinity' AND o.deadline <= now() AND NOT {leases.UNDER_LEASE} LIMIT $4), "
         "mine AS (DELETE FROM outbox o USING old WHERE o.app_id = $1 AND o.id = old.id "
         "RETURNING o.id, o.destination, o.click, o.created_at, o.attempts) "
         "INSERT INTO deliveries (app_id, id, destination, platform, status, reason, attempts, click, created_at, "
@@ -345,7 +338,7 @@ async def hurry(connection: Connection, app: str, identifiers: Sequence[UUID]) -
     """Makes waiting deliveries due at once (an operator's retry replaces the pending one)."""
     rows = await connection.fetch(
         "UPDATE outbox o SET due = now(), status = CASE WHEN o.status = 'accepted' THEN o.status ELSE 'queued' END "
-        f"WHERE o.app_id = $1 AND o.id = ANY($2::uuid[]) AND {_FREE} RETURNING o.id",
+        f"WHERE o.app_id = $1 AND o.id = ANY($2::uuid[]) AND NOT {leases.UNDER_LEASE} RETURNING o.id",
         app,
         list(identifiers),
     )

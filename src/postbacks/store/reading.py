@@ -11,6 +11,7 @@ from uuid import UUID
 from postbacks.domain import ids
 from postbacks.store.attempts import LAST, SAID
 from postbacks.store.database import Connection
+from postbacks.store.leases import UNDER_LEASE
 
 OPEN = ("queued", "sending", "retrying", "held", "accepted")
 ENDED = ("delivered", "failed", "expired", "skipped", "cancelled")
@@ -54,12 +55,12 @@ class Filter:
 
 
 # The status of an open delivery depends on its destination: behind one that is paused, held or switched off, it is held.
-_OPEN = """
+_OPEN = f"""
     SELECT o.app_id, o.id, o.destination, d.platform,
-        CASE WHEN o.lease_until > now() THEN 'sending'
+        CASE WHEN {UNDER_LEASE} THEN 'sending'
              WHEN d.paused_at IS NOT NULL OR d.held_at IS NOT NULL OR NOT d.enabled THEN 'held'
              ELSE o.status END AS status,
-        CASE WHEN o.lease_until > now() THEN o.reason
+        CASE WHEN {UNDER_LEASE} THEN o.reason
              WHEN d.paused_at IS NOT NULL THEN 'paused'
              WHEN d.held_at IS NOT NULL THEN coalesce('destination_held: ' || nullif(d.held_code, ''), 'destination_held')
              WHEN NOT d.enabled THEN 'destination_disabled'
@@ -71,7 +72,8 @@ _OPEN = """
 
 _ENDED = """
     SELECT h.app_id, h.id, h.destination, h.platform, h.status, h.reason, h.attempts, h.click, h.created_at, h.updated_at,
-        NULL::timestamptz AS next_attempt_at, NULL::timestamptz AS deadline, CASE WHEN h.status = 'delivered' THEN h.updated_at END AS delivered_at
+        NULL::timestamptz AS next_attempt_at, NULL::timestamptz AS deadline,
+        CASE WHEN h.status = 'delivered' THEN h.updated_at END AS delivered_at
     FROM deliveries h WHERE h.app_id = $1"""
 
 _EVENT_OF = "overlay({id}::text placing '00' from 35)::uuid"

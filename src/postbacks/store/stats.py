@@ -11,6 +11,7 @@ from typing import Any
 from postbacks.domain.delays import NO_DELAY
 from postbacks.domain.frozen import frozen
 from postbacks.store.database import Connection
+from postbacks.store.leases import UNDER_LEASE
 
 EVENTS = ""
 """Stands in the destination column for counts of events by their status."""
@@ -68,7 +69,7 @@ async def read(connection: Connection, app: str, start: datetime, end: datetime)
 async def open_counts(connection: Connection, app: str) -> list[Mapping[str, Any]]:
     """Open deliveries per destination and status, with the oldest time that was due and the first deadline."""
     rows: list[Mapping[str, Any]] = await connection.fetch(
-        "SELECT o.destination, CASE WHEN o.lease_until > now() THEN 'sending' "
+        f"SELECT o.destination, CASE WHEN {UNDER_LEASE} THEN 'sending' "
         "WHEN d.paused_at IS NOT NULL OR d.held_at IS NOT NULL OR NOT d.enabled THEN 'held' ELSE o.status END AS status, "
         "count(*) AS n, min(o.due) AS oldest_due, min(o.deadline) AS first_deadline FROM outbox o "
         "LEFT JOIN destinations d ON d.app_id = $1 AND d.name = o.destination WHERE o.app_id = $1 GROUP BY 1, 2",

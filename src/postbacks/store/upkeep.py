@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from postbacks.domain import ids
-from postbacks.store import partitions, stats
+from postbacks.store import leases, partitions, stats
 from postbacks.store.database import Connection, Database
 
 CLICK_DAYS = 90
@@ -90,7 +90,9 @@ async def drop_partitions(database: Database, now: datetime, retention_days: int
 async def forget_app(
     connection: Connection, app: str, now: datetime, retention_days: int, address_window: timedelta
 ) -> None:
-    """Deletes, a few thousand at a time, what does not stand in partitions: keys of events, clicks, links, counts."""
+    """Deletes, a few thousand at a time, what does not stand in partitions: keys of events, clicks, links, counts,
+    leases that nobody revoked."""
+    await leases.forget(connection, app)
     oldest_event = ids.floor(now - timedelta(days=retention_days))
     await _in_steps(
         connection,
