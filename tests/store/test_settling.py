@@ -164,6 +164,33 @@ async def test_what_goes_on_is_postponed_unless_it_was_cancelled(
     assert {Postponed(*row) for row in stored} == set(rows[lost:])
 
 
+async def test_a_claim_knows_what_has_happened_before(connection: Connection) -> None:
+    await queued(connection, 3)
+    (plain, held, tried) = await claimed(connection, 3)
+    assert (plain.status, plain.reason, plain.attempts, plain.tried_at, plain.reference_index) == (
+        "queued",
+        None,
+        0,
+        None,
+        None,
+    )
+    before = [
+        Postponed(held.id, "held", "paused", NOW, 0, None, 0, 0, False, None, None),
+        Postponed(tried.id, "accepted", "later", NOW, 3, NOW - timedelta(hours=2), 2, 1, True, "request-1", 7),
+    ]
+
+    async with connection.transaction():
+        await leases.end(connection, APP, LEASE)
+        await outbox.postpone(connection, APP, before, await outbox.database_now(connection))
+    after = await claimed(connection, 3)
+
+    assert after[0] == plain
+    for row, was in zip(after[1:], before, strict=True):
+        assert {name.name: getattr(row, name.name) for name in fields(Postponed) if name.name != "due"} == {
+            name.name: getattr(was, name.name) for name in fields(Postponed) if name.name != "due"
+        }
+
+
 async def test_the_log_is_stored_as_it_was_said(connection: Connection) -> None:
     claim = [row.id for row in await leased(connection, 5)]
     rows = [

@@ -189,11 +189,13 @@ async def _write(
 
 def _earlier(items: Sequence[Item], outcomes: Sequence[Ended | Postponed]) -> list[AttemptRow]:
     """The tries after which a delivery went on: all but the one that ended it."""
-    return [
-        attempt
-        for item, one in zip(items, outcomes, strict=True)
-        for attempt in (item.attempts[:-1] if isinstance(one, Ended) else item.attempts)
-    ]
+    earlier: list[AttemptRow] = []
+    for item, one in zip(items, outcomes, strict=True):
+        if not isinstance(one, Ended):
+            earlier += item.attempts
+        elif len(item.attempts) > 1:
+            earlier += item.attempts[:-1]
+    return earlier
 
 
 def _ours(

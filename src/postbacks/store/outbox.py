@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -71,10 +71,12 @@ class Claim:
 
 
 _CLAIMED = (
-    "o.id, o.click, date_part('epoch', o.created_at), date_part('epoch', o.deadline), o.status, o.reason, o.attempts, "
-    "o.tried_at, o.tries, o.ambiguous, o.alone, o.reference, o.reference_index"
+    "o.id, o.click, date_part('epoch', o.created_at), date_part('epoch', o.deadline), "
+    "CASE WHEN o.status <> 'queued' OR o.attempts > 0 OR o.tried_at IS NOT NULL THEN jsonb_build_array(o.status, o.reason, "
+    "o.attempts, date_part('epoch', o.tried_at), o.tries, o.ambiguous, o.alone, o.reference, o.reference_index) END"
 )
-"""In the order of the fields of `Claimed`."""
+"""In the order of the fields of `Claimed`; those of a delivery that was planned and nothing else has happened to are not
+read: they would be as many again."""
 
 _UNBLOCKED = "enabled AND paused_at IS NULL AND held_at IS NULL AND (blocked_until IS NULL OR blocked_until <= now())"
 _IN_ORDER = "set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
@@ -174,10 +176,18 @@ async def claim(
         destination,
         limit,
     )
-    rows = [Claimed(*row) for row in found]
+    rows = [_claimed(*row) for row in found]
     if rows:
         await leases.grant(connection, app, destination, lease, [row.id for row in rows], seconds)
     return Claim(rows, gate["failures"])
+
+
+def _claimed(identifier: UUID, click: UUID, created_at: float, deadline: float, past: Sequence[Any] | None) -> Claimed:
+    if past is None:
+        return Claimed(identifier, click, created_at, deadline, "queued")
+    status, reason, attempts, tried_at, *others = past
+    first = None if tried_at is None else datetime.fromtimestamp(tried_at, UTC)
+    return Claimed(identifier, click, created_at, deadline, status, reason, attempts, first, *others)
 
 
 async def take_out(connection: Connection, app: str, identifiers: Sequence[UUID]) -> tuple[datetime, set[UUID]]:
