@@ -127,7 +127,7 @@ async def test_settling_touches_what_was_claimed(asked: Explaining, what: str) -
     later = [Postponed(one, "retrying", "x", now, 1, now, 1, 0, False, None, None) for one in wanted]
     differing = [replace(row, due=now + timedelta(seconds=place)) for place, row in enumerate(later)]
     work: dict[str, Any] = {
-        "take out": lambda: outbox.take_out(connection, APP, wanted),
+        "take out": lambda: outbox.take_out(connection, APP, lease, [], CLAIM),
         "postpone": lambda: outbox.postpone(connection, APP, later, now),
         "postpone each": lambda: outbox.postpone(connection, APP, differing, now),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -81,8 +82,7 @@ async def test_whoever_ends_a_lease_that_is_over_first_has_the_say(connection: C
     rows = await claimed(connection, 10, seconds=-1)
     writing = connection.transaction()
     await writing.start()
-    assert await leases.end(connection, APP, LEASE)
-    await outbox.take_out(connection, APP, [row.id for row in rows[:6]])
+    assert await outbox.take_out(connection, APP, LEASE, [row.id for row in rows[6:]], 6)
 
     theirs = asyncio.create_task(claimed(other, 10, lease=uuid4()))
     await eventually(lambda: _waits(connection))
@@ -114,7 +114,12 @@ async def test_a_closed_gate_yields_nothing(connection: Connection, gate: str) -
 async def test_leases_that_nobody_revokes_are_forgotten(connection: Connection) -> None:
     kept = uuid4()
     for lease, seconds in ((LEASE, -4_000), (kept, -60), (uuid4(), -4_000)):
-        await leases.grant(connection, APP, "gone", lease, [uuid4()], seconds)
+        await connection.execute(
+            "INSERT INTO leases VALUES ($1, $2, 'gone', now() + $3::interval, '{}')",
+            APP,
+            lease,
+            timedelta(seconds=seconds),
+        )
 
     await leases.forget(connection, APP)
 

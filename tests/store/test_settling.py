@@ -59,13 +59,27 @@ def postponed(identifier: UUID, place: int) -> Postponed:
     return Postponed(identifier, "accepted", None, NOW + timedelta(hours=1), 1, NOW, 0, 0, False, "request-1", place)
 
 
-async def end(connection: Connection, ended: Sequence[Ended]) -> set[UUID]:
+async def end(connection: Connection, ended: Sequence[Ended], staying: Sequence[UUID] = ()) -> set[UUID]:
     """As the dispatcher does it; those that were gone already."""
     async with connection.transaction():
-        assert await leases.end(connection, APP, LEASE)
-        now, lost = await outbox.take_out(connection, APP, [one.id for one in ended])
+        taken = await outbox.take_out(connection, APP, LEASE, staying, len(ended))
+        assert taken is not None
+        now, found = taken
+        lost = set() if found is None else {one.id for one in ended}.difference(found)
         await history.insert(connection, APP, "meta", "meta", [one for one in ended if one.id not in lost], now)
     return lost
+
+
+async def test_what_stays_is_not_taken_out(connection: Connection) -> None:
+    claim = await leased(connection, 20)
+    staying = [row.id for row in claim[:5]]
+
+    assert await end(connection, [Ended(row, "delivered", None, 1, None) for row in claim[5:]], staying) == set()
+
+    assert {row["id"] for row in await connection.fetch("SELECT id FROM outbox")} == set(staying)
+    assert await connection.fetchval("SELECT count(*) FROM leases") == 0
+    async with connection.transaction():
+        assert await outbox.take_out(connection, APP, LEASE, [], 0) is None, "the lease is gone"
 
 
 async def test_all_of_a_claim_ends_each_with_its_last_try(connection: Connection) -> None:
@@ -94,6 +108,15 @@ async def test_all_of_a_claim_ends_each_with_its_last_try(connection: Connection
         assert (logged["number"], logged["request"]) == (1, one.last.request)
         assert Said(*(logged[name] for name in SAID)) == one.last.said
     assert not await connection.fetchval("SELECT count(*) FROM outbox WHERE app_id = $1", APP)
+
+
+async def test_a_delivery_without_an_outcome_is_not_taken_out(connection: Connection) -> None:
+    claim = await leased(connection, 20)
+
+    with pytest.raises(RuntimeError, match="20 deliveries were under the lease, and 19 have ended"):
+        await end(connection, [Ended(row, "delivered", None, 1, None) for row in claim[1:]])
+
+    assert await connection.fetchval("SELECT count(*) FROM outbox") == 20
 
 
 @pytest.mark.parametrize("lost", [1, 20])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from postbacks.catalog import Destination
 from postbacks.dispatch.delivering import Delivery, Health, Item, refused_credentials, storable
-from postbacks.dispatch.settling import ended, outcome
+from postbacks.dispatch.settling import end_of, outcome
 from postbacks.domain.model import Kind, Verdict
 from postbacks.domain.retrying import RetryPolicy
 from postbacks.outbound.http import Sender
@@ -132,7 +132,7 @@ def answered(
     if verdict.kind is Kind.ACCEPTED:
         # Counted from the first send: before that, the delivery may have been held for as long as it liked.
         if now - (row.tried_at or datetime.fromtimestamp(row.created_at, UTC)) > GIVE_UP:
-            return ended(item, "failed", "never_confirmed")
+            return end_of(item, "failed", "never_confirmed")
         wait = confirm_wait(row.tries, verdict.retry_after or 0)
         return replace(_unasked(item, now + wait), reason=verdict.code or None, tries=row.tries + 1)
     if verdict.kind is Kind.SPLIT and not row.alone:

@@ -50,7 +50,7 @@ def outcome(
     row, verdict = item.row, item.verdict
     assert verdict is not None  # noqa: S101 - items without a verdict are given back, not settled
     if verdict.kind is Kind.DELIVERED:
-        return ended(item, "delivered", None)
+        return end_of(item, "delivered", None)
     if verdict.kind is Kind.ACCEPTED:
         wait = timedelta(seconds=CONFIRM_SECONDS if verdict.retry_after is None else verdict.retry_after)
         return _postponed(
@@ -65,13 +65,13 @@ def outcome(
         )
     end = _ENDS.get(verdict.kind)
     if end is not None:
-        return ended(item, end, verdict.code or end)
+        return end_of(item, end, verdict.code or end)
     if verdict.kind is Kind.HOLD:
         # The schedule starts anew when the destination is released: the wait was not the delivery's fault.
         return _postponed(item, "held", verdict.code or "held", now, tries=0)
     ambiguous = row.ambiguous + item.ambiguous
     if destination.adapter.counts_repeats and ambiguous >= AMBIGUOUS_TRIES:
-        return ended(item, "failed", "outcome_unknown")
+        return end_of(item, "failed", "outcome_unknown")
     step = next_try(
         policy,
         attempts=row.tries + 1,
@@ -83,8 +83,8 @@ def outcome(
     )
     if isinstance(step, Stop):
         if step.expired:
-            return ended(item, "expired", "too_old")
-        return ended(item, "failed", "retries_exhausted")
+            return end_of(item, "expired", "too_old")
+        return end_of(item, "failed", "retries_exhausted")
     return _postponed(
         item,
         "retrying",
@@ -96,7 +96,7 @@ def outcome(
     )
 
 
-def ended(item: Item, status: str, reason: str | None) -> Ended:
+def end_of(item: Item, status: str, reason: str | None) -> Ended:
     """The end of a delivery, with the try that ended it."""
     tries = item.attempts
     return Ended(item.row, status, reason, item.row.attempts + len(tries), tries[-1] if tries else None)
@@ -150,41 +150,43 @@ async def settle(
     """
     over = [item for item in items if item.verdict is not None]
     tried = [item for item in items if item.verdict is None and item.attempts]
+    untouched = [item.row.id for item in items if item.verdict is None and not item.attempts]
     written = [*over, *(item for item, _ in asked), *tried]
     outcomes = [
         *(outcome(item, destination, policy, now, _jitter) for item in over),
         *(one for _, one in asked),
         *(_as_it_was(item, now) for item in tried),
     ]
-    async with database.transaction() as connection:
-        if not await leases.end(connection, destination.app, lease):
-            return Settled(len(written))
-        return await _write(connection, destination, written, outcomes, now)
-
-
-async def _write(
-    connection: Connection,
-    destination: Destination,
-    items: Sequence[Item],
-    outcomes: Sequence[Ended | Postponed],
-    now: datetime,
-) -> Settled:
-    over = [one for one in outcomes if isinstance(one, Ended)]
+    ended = [one for one in outcomes if isinstance(one, Ended)]
     postponed = [one for one in outcomes if isinstance(one, Postponed)]
-    app = destination.app
-    lost = await outbox.postpone(connection, app, postponed, now)
-    if over:
-        database_now, gone = await outbox.take_out(connection, app, [one.id for one in over])
-        if gone:
-            over = [one for one in over if one.id not in gone]
-        await history.insert(connection, app, destination.name, destination.platform, over, database_now)
-        lost |= gone
-    if lost:
-        items, outcomes = _ours(items, outcomes, lost)
-    await attempts.record(connection, app, _earlier(items, outcomes))
-    delays = _delays(items, outcomes, now)
-    await stats_store.add(connection, app, _counts(destination.name, outcomes, delays, now))
+    async with database.transaction() as connection:
+        lost = await _end(connection, destination, lease, ended, [*(one.id for one in postponed), *untouched])
+        if lost is None:
+            return Settled(len(written))
+        lost |= await outbox.postpone(connection, destination.app, postponed, now)
+        if lost:
+            written, outcomes = _ours(written, outcomes, lost)
+        await attempts.record(connection, destination.app, _earlier(written, outcomes))
+        delays = _delays(written, outcomes, now)
+        await stats_store.add(connection, destination.app, _counts(destination.name, outcomes, delays, now))
     return Settled(len(lost), delays)
+
+
+async def _end(
+    connection: Connection, destination: Destination, lease: UUID, ended: Sequence[Ended], staying: Sequence[UUID]
+) -> set[UUID] | None:
+    """Ends the lease, and moves what ended into the history. Returns what was gone already; `None`: the lease was."""
+    app = destination.app
+    if not ended:
+        return set() if await leases.end(connection, app, lease) else None
+    taken = await outbox.take_out(connection, app, lease, staying, len(ended))
+    if taken is None:
+        return None
+    database_now, found = taken
+    lost = set() if found is None else {one.id for one in ended}.difference(found)
+    ours = [one for one in ended if one.id not in lost] if lost else ended
+    await history.insert(connection, app, destination.name, destination.platform, ours, database_now)
+    return lost
 
 
 def _earlier(items: Sequence[Item], outcomes: Sequence[Ended | Postponed]) -> list[AttemptRow]:
@@ -200,7 +202,7 @@ def _earlier(items: Sequence[Item], outcomes: Sequence[Ended | Postponed]) -> li
 
 def _ours(
     items: Sequence[Item], outcomes: Sequence[Ended | Postponed], lost: Collection[UUID]
-) -> tuple[Sequence[Item], Sequence[Ended | Postponed]]:
+) -> tuple[list[Item], list[Ended | Postponed]]:
     left = [index for index, one in enumerate(outcomes) if one.id not in lost]
     return [items[index] for index in left], [outcomes[index] for index in left]
 

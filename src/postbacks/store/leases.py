@@ -18,21 +18,6 @@ OVER = "SELECT 1 FROM leases l WHERE l.app_id = $1 AND l.destination = $2 AND l.
 """The leases of the destination `$2` that are to be revoked before its next claim."""
 
 
-async def grant(
-    connection: Connection, app: str, destination: str, lease: UUID, deliveries: Sequence[UUID], seconds: float
-) -> None:
-    """Gives a lease, from now on and not from the start of the transaction, which may have waited."""
-    await connection.execute(
-        "INSERT INTO leases (app_id, id, destination, until, deliveries) "
-        "VALUES ($1, $2, $3, clock_timestamp() + $5::interval, $4)",
-        app,
-        lease,
-        destination,
-        deliveries,
-        timedelta(seconds=seconds),
-    )
-
-
 async def renew(connection: Connection, app: str, lease: UUID, seconds: float) -> bool:
     """Extends a lease; returns whether there still is one."""
     status: str = await connection.execute(

@@ -86,10 +86,7 @@ as cheap to read all of an app and sort it."""
 # statistics.
 _THESE = "o.app_id = $1 AND o.id = ANY((SELECT $2::uuid[])::uuid[])"
 # Which rows of `$2` a statement changed (`done`); NULL for all of them, as nearly always, so that no list has to be read.
-_WHICH = (
-    "SELECT CASE WHEN count(*) < cardinality($2::uuid[]) THEN coalesce(array_agg(id), '{}') END AS found, now() AS now "
-    "FROM done"
-)
+_WHICH = "SELECT CASE WHEN count(*) < cardinality($2::uuid[]) THEN coalesce(array_agg(id), '{}') END FROM done"
 
 # A row's place in `$2`, which must be in ascending order. Not a join with a list of values: a planner without statistics
 # runs through the whole list for each of its two thousand rows.
@@ -168,18 +165,21 @@ async def claim(
         return Claim([], 0)
     if gate["some_are_over"]:
         await leases.revoke(connection, app, destination)
-    found = await connection.fetch(
-        f"SELECT {_CLAIMED} FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 AND o.due <= now() "
-        "AND o.id NOT IN (SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 AND l.destination = $2 "
-        "AND l.until > now()) ORDER BY o.due LIMIT $3",
+    rows = await connection.fetch(
+        f"WITH c AS MATERIALIZED (SELECT {_CLAIMED} FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 "
+        "AND o.due <= now() AND o.id NOT IN (SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 "
+        "AND l.destination = $2 AND l.until > now()) ORDER BY o.due LIMIT $3), "
+        # From now on, and not from the start of the transaction, which may have waited.
+        "mine AS (INSERT INTO leases (app_id, id, destination, until, deliveries) "
+        "SELECT $1, $4, $2, clock_timestamp() + $5::interval, array_agg(c.id) FROM c HAVING count(*) > 0) "
+        "SELECT * FROM c",
         app,
         destination,
         limit,
+        lease,
+        timedelta(seconds=seconds),
     )
-    rows = [_claimed(*row) for row in found]
-    if rows:
-        await leases.grant(connection, app, destination, lease, [row.id for row in rows], seconds)
-    return Claim(rows, gate["failures"])
+    return Claim([_claimed(*row) for row in rows], gate["failures"])
 
 
 def _claimed(identifier: UUID, click: UUID, created_at: float, deadline: float, past: Sequence[Any] | None) -> Claimed:
@@ -190,15 +190,31 @@ def _claimed(identifier: UUID, click: UUID, created_at: float, deadline: float, 
     return Claimed(identifier, click, created_at, deadline, status, reason, attempts, first, *others)
 
 
-async def take_out(connection: Connection, app: str, identifiers: Sequence[UUID]) -> tuple[datetime, set[UUID]]:
-    """Removes deliveries that ended; they go into the history in the same transaction.
+async def take_out(
+    connection: Connection, app: str, lease: UUID, staying: Sequence[UUID], ended: int
+) -> tuple[datetime, Sequence[UUID] | None] | None:
+    """Ends a lease (see `leases.end`) and removes its deliveries but for `staying`; they go into the history in the same
+    transaction.
 
-    Returns the transaction's time by PostgreSQL's clock, and those that were gone already (cancelled, erased).
+    Returns the transaction's time by PostgreSQL's clock, and which were removed where some were gone already (cancelled,
+    erased); `None` for all of them. `None` alone: the lease was gone, and nothing was removed. Raises `RuntimeError` where
+    not `ended` deliveries would be removed: one without an outcome must not get lost.
     """
     row = await connection.fetchrow(
-        f"WITH done AS (DELETE FROM outbox o WHERE {_THESE} RETURNING o.id) {_WHICH}", app, identifiers
+        "WITH l AS (DELETE FROM leases WHERE app_id = $1 AND id = $2 RETURNING deliveries), "
+        "wanted AS MATERIALIZED (SELECT unnest(deliveries) AS id FROM l EXCEPT SELECT unnest($3::uuid[])), "
+        "done AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY(ARRAY(SELECT id FROM wanted)) RETURNING o.id) "
+        "SELECT now() AS now, EXISTS (SELECT 1 FROM l) AS held, (SELECT count(*) FROM wanted) AS wanted, CASE WHEN count(*) < (SELECT count(*) FROM wanted) "
+        "THEN coalesce(array_agg(id), '{}') END AS found FROM done",
+        app,
+        lease,
+        staying,
     )
-    return row["now"], _others(identifiers, row["found"])
+    if not row["held"]:
+        return None
+    if row["wanted"] != ended:
+        raise RuntimeError(f"{row['wanted']} deliveries were under the lease, and {ended} have ended")
+    return row["now"], row["found"]
 
 
 async def postpone(connection: Connection, app: str, rows: Sequence[Postponed], now: datetime) -> set[UUID]:
