@@ -170,3 +170,28 @@ def _value(kind: str, number: int, now: datetime) -> Any:
         "jsonb": "{}",
         "ARRAY": [identifier],
     }[kind]
+
+
+async def test_what_a_dispatcher_of_the_version_before_works_on_is_left_alone(empty: str) -> None:
+    """Migration 0005 takes its leases over, and the way back returns them."""
+    await _to(empty, "0004")
+    connection = await asyncpg.connect(empty)
+    try:
+        await connection.execute(
+            "INSERT INTO outbox (app_id, id, destination, due, deadline, created_at, click, status, lease, lease_until) "
+            "SELECT 'game', md5('id' || n)::uuid, 'meta', now(), now(), now(), md5('click')::uuid, 'queued', "
+            "md5('lease' || n % 2)::uuid, now() + (n % 2 - 0.5) * interval '1 hour' FROM generate_series(1, 10) AS n"
+        )
+        before = await connection.fetch("SELECT id, lease, lease_until FROM outbox WHERE lease_until > now()")
+        assert len(before) == 5
+
+        await _to(empty, "0005")
+        (lease,) = await connection.fetch("SELECT * FROM leases")
+        assert set(lease["deliveries"]) == {row["id"] for row in before}
+        assert {(lease["id"], lease["until"])} == {(row["lease"], row["lease_until"]) for row in before}
+        await asyncio.to_thread(command.downgrade, migrating.config(empty), "0004")
+
+        after = await connection.fetch("SELECT id, lease, lease_until FROM outbox WHERE lease_until > now()")
+        assert set(map(tuple, after)) == set(map(tuple, before))
+    finally:
+        await connection.close()
