@@ -20,9 +20,9 @@ chaos: $(VENV)/.dev ## kills, outages and upgrades at full length, with figures 
 
 JOBS ?= 20000
 RUNS ?= 1
-DISPATCHERS ?= 1
+DISPATCHERS ?= 2
 
-bench-peers: $(VENV)/.run ## our dispatcher beside Celery, arq, procrastinate, … (JOBS=20000 RUNS=1 DISPATCHERS=1; benchmarks/peers/README.md)
+bench-peers: $(VENV)/.run ## our dispatcher beside Celery, arq, procrastinate, … (JOBS=20000 RUNS=1 DISPATCHERS=2; benchmarks/peers/README.md)
 	$(BIN)/python benchmarks/peers/run.py --jobs $(JOBS) --runs $(RUNS) --dispatchers $(DISPATCHERS)
 
 check: lint types ## everything that is read rather than run

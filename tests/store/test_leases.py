@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from postbacks.store import leases, outbox, reading
-from postbacks.store.database import Connection, Database
+from postbacks.store.database import OUTAGES, Connection, Database
 from postbacks.store.reading import Filter
 from tests.store.test_settling import APP, LEASE, claimed, queued
 from tests.support.service import eventually
@@ -51,6 +51,21 @@ async def test_a_claim_waits_for_the_one_before_and_sees_its_lease(connection: C
 
     assert len(await theirs) == 10
     assert not {row.id for row in mine.rows} & {row.id for row in await theirs}
+
+
+async def test_whoever_is_stopped_in_the_middle_of_a_claim_does_not_keep_others_for_long(
+    connection: Connection, other: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "IDLE_SECONDS", 1)
+    await queued(connection, 10)
+    stopped = other.transaction()
+    await stopped.start()
+    await outbox.claim(other, APP, "meta", limit=10, lease=uuid4(), seconds=60)
+
+    assert len(await asyncio.wait_for(claimed(connection, 10), 10)) == 10
+
+    with pytest.raises(OUTAGES):
+        await outbox.destinations_with_work(other)
 
 
 async def test_what_is_under_a_lease_that_is_over_can_be_claimed_and_its_holder_finds_it_gone(

@@ -181,7 +181,10 @@ class Dispatcher:
         keep = claim.rows[:PROBATION] if alone else ()
         if len(keep) < len(claim.rows):
             async with self._database.connection() as connection:
-                await leases.narrow(connection, name[0], lease.id, [row.id for row in keep])
+                if keep:
+                    await leases.narrow(connection, name[0], lease.id, [row.id for row in keep])
+                else:
+                    await leases.end(connection, name[0], lease.id)
         return Claim(keep, claim.failures)
 
     async def _handle(self, app: App, destination: Destination, claim: Claim, lease: _Lease) -> Health:

@@ -92,6 +92,9 @@ _WHICH = "SELECT CASE WHEN count(*) < cardinality($2::uuid[]) THEN coalesce(arra
 # runs through the whole list for each of its two thousand rows.
 _PLACE = "width_bucket(o.id, $2::uuid[])"
 
+IDLE_SECONDS = 5
+"""How long a dispatcher that is stopped in the middle of a claim keeps others from claiming."""
+
 WAYS = 8
 """Ways in which the rows of a claim are postponed, up to which there is a statement for each."""
 
@@ -156,10 +159,12 @@ async def claim(
     paused, held or throttled yields nothing, whatever this process believes.
     """
     gate = await connection.fetchrow(
-        f"SELECT failures, EXISTS ({leases.OVER}) AS some_are_over, {_IN_ORDER} FROM destinations "
+        f"SELECT failures, EXISTS ({leases.OVER}) AS some_are_over, {_IN_ORDER}, "
+        "set_config('idle_in_transaction_session_timeout', $3, true) FROM destinations "
         f"WHERE app_id = $1 AND name = $2 AND {_UNBLOCKED} FOR NO KEY UPDATE",
         app,
         destination,
+        f"{IDLE_SECONDS}s",
     )
     if gate is None:
         return Claim([], 0)
