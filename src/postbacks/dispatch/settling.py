@@ -132,7 +132,16 @@ def _postponed(
 def _as_it_was(item: Item, now: datetime) -> Postponed:
     """What was tried and came to no verdict, because sending was stopped, is due again."""
     row = item.row
-    return _postponed(item, row.status, row.reason, now, tried_at=row.tried_at, alone=row.alone)
+    return _postponed(
+        item,
+        row.status,
+        row.reason,
+        now,
+        tried_at=row.tried_at,
+        alone=row.alone,
+        reference=row.reference,
+        reference_index=row.reference_index,
+    )
 
 
 async def settle(

@@ -144,7 +144,7 @@ async def destinations_with_work(connection: Connection) -> list[tuple[str, str]
     """
     rows = await connection.fetch(
         f"SELECT d.app_id, d.name FROM destinations d WHERE {_UNBLOCKED} AND EXISTS (SELECT 1 FROM outbox o WHERE "
-        f"o.app_id = d.app_id AND o.destination = d.name AND o.due <= now())"
+        "o.app_id = d.app_id AND o.destination = d.name AND o.due <= now())"
     )
     return [(row["app_id"], row["name"]) for row in rows]
 
@@ -174,9 +174,9 @@ async def claim(
         f"WITH c AS MATERIALIZED (SELECT {_CLAIMED} FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 "
         "AND o.due <= now() AND o.id NOT IN (SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 "
         "AND l.destination = $2 AND l.until > now()) ORDER BY o.due LIMIT $3), "
-        # From now on, and not from the start of the transaction, which may have waited.
+        # From this statement on: the transaction may have waited before it.
         "mine AS (INSERT INTO leases (app_id, id, destination, until, deliveries) "
-        "SELECT $1, $4, $2, clock_timestamp() + $5::interval, array_agg(c.id) FROM c HAVING count(*) > 0) "
+        "SELECT $1, $4, $2, statement_timestamp() + $5::interval, array_agg(c.id) FROM c HAVING count(*) > 0) "
         "SELECT * FROM c",
         app,
         destination,
@@ -209,8 +209,8 @@ async def take_out(
         "WITH l AS (DELETE FROM leases WHERE app_id = $1 AND id = $2 RETURNING deliveries), "
         "wanted AS MATERIALIZED (SELECT unnest(deliveries) AS id FROM l EXCEPT SELECT unnest($3::uuid[])), "
         "done AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY(ARRAY(SELECT id FROM wanted)) RETURNING o.id) "
-        "SELECT now() AS now, EXISTS (SELECT 1 FROM l) AS held, (SELECT count(*) FROM wanted) AS wanted, CASE WHEN count(*) < (SELECT count(*) FROM wanted) "
-        "THEN coalesce(array_agg(id), '{}') END AS found FROM done",
+        "SELECT now() AS now, EXISTS (SELECT 1 FROM l) AS held, (SELECT count(*) FROM wanted) AS wanted, "
+        "CASE WHEN count(*) < (SELECT count(*) FROM wanted) THEN coalesce(array_agg(id), '{}') END AS found FROM done",
         app,
         lease,
         staying,
