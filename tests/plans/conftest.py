@@ -9,6 +9,7 @@ import pytest
 
 from postbacks.store import upkeep
 from tests.plans import filling
+from tests.plans.explaining import Explaining, explaining
 from tests.support import database
 
 _Connection = asyncpg.Connection
@@ -64,6 +65,26 @@ STATES: dict[str, Callable[[_Connection], Awaitable[None]]] = {
 }
 
 
+UNNOTICED = ("drained and unnoticed", "drained after a backlog")
+"""States that the housekeeping mends within seconds. Claims and what settles them stand them without it."""
+
+
+@pytest.fixture
+async def noticed(request: pytest.FixtureRequest, grown: str) -> AsyncIterator[None]:
+    """The housekeeping has been there, for what relies on it in those states; the next test finds the state as it was."""
+    state = request.node.callspec.params["grown"]
+    if state not in UNNOTICED:
+        yield
+        return
+    connection = await asyncpg.connect(grown)
+    try:
+        assert await upkeep.refresh_statistics(connection)
+        yield
+        await STATES[state](connection)
+    finally:
+        await connection.close()
+
+
 @pytest.fixture(scope="module")
 async def filled(postgres: str) -> AsyncIterator[str]:
     """The URL of a database with 200,000 rows in each big table, all of the outbox due."""
@@ -90,3 +111,13 @@ async def grown(request: pytest.FixtureRequest, filled: str) -> str:
     finally:
         await connection.close()
     return filled
+
+
+@pytest.fixture(params=[False, True], ids=["custom", "generic"])
+async def asked(request: pytest.FixtureRequest, grown: str) -> AsyncIterator[Explaining]:
+    """A connection on which nothing stays that a test does."""
+    async with explaining(grown, generic=request.param) as one:
+        transaction = one.connection.transaction()
+        await transaction.start()
+        yield one
+        await transaction.rollback()

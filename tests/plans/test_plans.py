@@ -2,14 +2,14 @@
 
 Statistics of an outbox are always wrong: it is empty one moment and huge the next. A plan that follows them reads the
 whole table for a handful of rows. Each test runs the store's own function over a connection of the service, and looks
-at what PostgreSQL really did. Where a test refreshes the statistics first, it relies on the housekeeping, which does so
-every few seconds; claims and what settles them do not.
+at what PostgreSQL really did. What uses `noticed` relies on the housekeeping where it is due within seconds; claims and what
+settles them do not.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,26 +18,16 @@ from uuid import UUID, uuid4
 import pytest
 
 from postbacks.domain import ids
-from postbacks.store import clicks, events, outbox, reading, upkeep
+from postbacks.store import clicks, events, outbox, reading
 from postbacks.store.outbox import Claim, Postponed
 from postbacks.store.reading import Filter
 from tests.plans import filling
-from tests.plans.explaining import Explaining, Plan, explaining
+from tests.plans.explaining import Explaining, Plan
 
 CLAIM = 500
 PAGE = 51
 APP = filling.APPS[0]
 USERS = [f"p-{number}" for number in range(CLAIM)]
-
-
-@pytest.fixture(params=[False, True], ids=["custom", "generic"])
-async def asked(request: pytest.FixtureRequest, grown: str) -> AsyncIterator[Explaining]:
-    """A connection on which nothing stays that a test does."""
-    async with explaining(grown, generic=request.param) as one:
-        transaction = one.connection.transaction()
-        await transaction.start()
-        yield one
-        await transaction.rollback()
 
 
 async def plan_of(asked: Explaining, work: Awaitable[Any], reading: tuple[str, ...] = filling.TABLES) -> Plan:
@@ -90,8 +80,8 @@ async def test_a_claim_reads_past_what_others_lease(asked: Explaining) -> None:
     reads_no_more_than(plan, "outbox", CLAIM * 21)
 
 
+@pytest.mark.usefixtures("noticed")
 async def test_whoever_looks_for_work_looks_once_for_each_destination(asked: Explaining) -> None:
-    await upkeep.refresh_statistics(asked.connection)
     plan = await plan_of(asked, outbox.destinations_with_work(asked.connection))
 
     assert plan.indexes("outbox") == {"outbox_due"}
@@ -189,8 +179,8 @@ async def test_an_event_that_was_sent_again_is_found_by_key(asked: Explaining) -
     ],
     ids=["newest", "further", "failed", "several"],
 )
+@pytest.mark.usefixtures("noticed")
 async def test_a_page_of_deliveries_is_read_from_its_end(asked: Explaining, wanted: Filter) -> None:
-    await upkeep.refresh_statistics(asked.connection)
     plan = await plan_of(asked, reading.deliveries(asked.connection, APP, wanted, PAGE))
 
     # What did not arrive may be sorted: it is little.
