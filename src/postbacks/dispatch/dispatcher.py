@@ -7,6 +7,7 @@ batch under a lease, sends it, settles it, and goes on until nothing is due.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ POLL_SECONDS = 0.5
 """How often a dispatcher looks for work that nobody told it of: retries that became due, holds that ended."""
 
 OUTAGE_SECONDS = 1.0
+SWEEP_SECONDS = 1.0
+"""How often a dispatcher's claims of a destination look for what stands before the leases of others."""
+
 PROBATION = 10
 """Deliveries in one claim of a destination that has just failed: a test, not a stampede."""
 
@@ -83,6 +87,8 @@ class Dispatcher:
         self._workers: dict[_Name, set[asyncio.Task[None]]] = {}
         self._slots: dict[_Name, asyncio.Semaphore] = {}
         self._claiming: dict[_Name, asyncio.Lock] = {}
+        self._swept: dict[_Name, float] = {}
+        self._at_work = asyncio.Semaphore(max(1, settings.database_pool // 3))
         self._in_flight: dict[str, asyncio.Semaphore] = {}
 
     def wake(self) -> None:
@@ -155,8 +161,13 @@ class Dispatcher:
         alone = len(self._workers.get(name, ())) <= 1
         limit = destination.adapter.max_batch
         lease = _Lease(uuid4(), time.monotonic() + self._settings.lease_seconds * 0.9)
+        sweep = self._is_time_to_sweep(name)
         # PostgreSQL lets one claim of a destination wait for another; here they wait without a connection.
-        async with self._claiming.setdefault(name, asyncio.Lock()), self._database.transaction() as connection:
+        async with (
+            self._claiming.setdefault(name, asyncio.Lock()),
+            self._at_work,
+            self._database.transaction() as connection,
+        ):
             claim = await outbox.claim(
                 connection,
                 destination.app,
@@ -164,6 +175,7 @@ class Dispatcher:
                 limit=limit,
                 lease=lease.id,
                 seconds=self._settings.lease_seconds,
+                sweep=sweep,
             )
         if not claim.rows:
             return False
@@ -175,6 +187,13 @@ class Dispatcher:
             self._start_worker(name)
         health = await self._handle(app, destination, claim, lease)
         return not health.stop and len(claim.rows) >= min(limit, PROBATION)
+
+    def _is_time_to_sweep(self, name: _Name) -> bool:
+        now = time.monotonic()
+        if now - self._swept.get(name, -math.inf) < SWEEP_SECONDS:
+            return False
+        self._swept[name] = now
+        return True
 
     async def _on_probation(self, name: _Name, claim: Claim, lease: _Lease, *, alone: bool) -> Claim:
         """A destination that failed gets one small request at a time until it answers."""
@@ -190,7 +209,7 @@ class Dispatcher:
     async def _handle(self, app: App, destination: Destination, claim: Claim, lease: _Lease) -> Health:
         beat = asyncio.create_task(self._keep_lease(destination.app, lease))
         try:
-            async with self._database.connection() as connection:
+            async with self._at_work, self._database.connection() as connection:
                 ready, done = await loading.load(connection, self._vault, app, destination, claim.rows)
             delivery = self._delivery(destination, lease)
             accepted = [item for item in ready if item.row.status == "accepted"]
@@ -240,15 +259,16 @@ class Dispatcher:
     ) -> None:
         """Writes down what became of a claim, and gives it back. A repeat changes nothing: then the lease is gone."""
         items = [*to_send, *done]
-        result = await settle(
-            self._database,
-            destination,
-            lease.id,
-            items,
-            list(zip(accepted, outcomes, strict=True)),
-            self._policy,
-            self._clock(),
-        )
+        async with self._at_work:
+            result = await settle(
+                self._database,
+                destination,
+                lease.id,
+                items,
+                list(zip(accepted, outcomes, strict=True)),
+                self._policy,
+                self._clock(),
+            )
         self._metrics.settled(destination, [*items, *accepted], result.stale, result.delays)
 
     def _delivery(self, destination: Destination, lease: _Lease) -> Delivery:

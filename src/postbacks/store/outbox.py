@@ -71,12 +71,19 @@ class Claim:
 
 
 _CLAIMED = (
-    "o.id, o.click, date_part('epoch', o.created_at), date_part('epoch', o.deadline), "
+    "o.id, o.click, date_part('epoch', o.created_at) AS created_at, date_part('epoch', o.deadline) AS deadline, "
     "CASE WHEN o.status <> 'queued' OR o.attempts > 0 OR o.tried_at IS NOT NULL THEN jsonb_build_array(o.status, o.reason, "
-    "o.attempts, date_part('epoch', o.tried_at), o.tries, o.ambiguous, o.alone, o.reference, o.reference_index) END"
+    "o.attempts, date_part('epoch', o.tried_at), o.tries, o.ambiguous, o.alone, o.reference, o.reference_index) END AS past"
 )
 """In the order of the fields of `Claimed`; those of a delivery that was planned and nothing else has happened to are not
 read: they would be as many again."""
+
+_DUE = f"SELECT o.due, {_CLAIMED} FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 AND o.due <= now()"
+_BEGIN = (
+    "b AS MATERIALIZED (SELECT CASE WHEN $6 THEN '-infinity' ELSE coalesce(max(l.upto), '-infinity') END AS due "
+    "FROM leases l WHERE l.app_id = $1 AND l.destination = $2 AND l.until > now())"
+)
+"""From when on a claim looks: behind what is under lease, or from the beginning."""
 
 _UNBLOCKED = "enabled AND paused_at IS NULL AND held_at IS NULL AND (blocked_until IS NULL OR blocked_until <= now())"
 _IN_ORDER = "set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
@@ -150,13 +157,17 @@ async def destinations_with_work(connection: Connection) -> list[tuple[str, str]
 
 
 async def claim(
-    connection: Connection, app: str, destination: str, *, limit: int, lease: UUID, seconds: float
+    connection: Connection, app: str, destination: str, *, limit: int, lease: UUID, seconds: float, sweep: bool = True
 ) -> Claim:
     """Takes up to `limit` due deliveries of one destination under a lease, the longest due first.
 
     Must run inside a transaction of its own. It locks the destination, so that claims of it happen one after the other
     and each sees the leases of those before; a statement that waited for a lock would not see them itself. What is
     paused, held or throttled yields nothing, whatever this process believes.
+
+    Without `sweep` it begins where the leases of others end, and turns to what stands before only when that was not
+    enough: walking past thousands of rows under lease costs more than all else that a claim does. What came late, or was
+    given back, then waits for a claim that sweeps.
     """
     gate = await connection.fetchrow(
         f"SELECT failures, EXISTS ({leases.OVER}) AS some_are_over, {_IN_ORDER}, "
@@ -171,18 +182,20 @@ async def claim(
     if gate["some_are_over"]:
         await leases.revoke(connection, app, destination)
     rows = await connection.fetch(
-        f"WITH c AS MATERIALIZED (SELECT {_CLAIMED} FROM outbox o WHERE o.app_id = $1 AND o.destination = $2 "
-        "AND o.due <= now() AND o.id NOT IN (SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 "
-        "AND l.destination = $2 AND l.until > now()) ORDER BY o.due LIMIT $3), "
+        f"WITH {_BEGIN}, c AS MATERIALIZED ("
+        f"({_DUE} AND o.due >= (SELECT due FROM b) AND o.id NOT IN ({leases.TAKEN} "
+        "AND coalesce(l.upto, 'infinity') >= (SELECT due FROM b)) ORDER BY o.due LIMIT $3) UNION ALL "
+        f"({_DUE} AND o.due < (SELECT due FROM b) AND o.id NOT IN ({leases.TAKEN}) ORDER BY o.due LIMIT $3) LIMIT $3), "
         # From this statement on: the transaction may have waited before it.
-        "mine AS (INSERT INTO leases (app_id, id, destination, until, deliveries) "
-        "SELECT $1, $4, $2, statement_timestamp() + $5::interval, array_agg(c.id) FROM c HAVING count(*) > 0) "
-        "SELECT * FROM c",
+        "mine AS (INSERT INTO leases (app_id, id, destination, until, deliveries, upto) "
+        "SELECT $1, $4, $2, statement_timestamp() + $5::interval, array_agg(c.id), max(c.due) FROM c "
+        "HAVING count(*) > 0) SELECT id, click, created_at, deadline, past FROM c",
         app,
         destination,
         limit,
         lease,
         timedelta(seconds=seconds),
+        sweep,
     )
     return Claim([_claimed(*row) for row in rows], gate["failures"])
 
@@ -207,15 +220,17 @@ async def take_out(
     """
     row = await connection.fetchrow(
         "WITH l AS (DELETE FROM leases WHERE app_id = $1 AND id = $2 RETURNING deliveries), "
-        "wanted AS MATERIALIZED (SELECT unnest(deliveries) AS id FROM l EXCEPT SELECT unnest($3::uuid[])), "
-        "done AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY(ARRAY(SELECT id FROM wanted)) RETURNING o.id) "
-        "SELECT now() AS now, EXISTS (SELECT 1 FROM l) AS held, (SELECT count(*) FROM wanted) AS wanted, "
-        "CASE WHEN count(*) < (SELECT count(*) FROM wanted) THEN coalesce(array_agg(id), '{}') END AS found FROM done",
+        "wanted AS MATERIALIZED (SELECT CASE WHEN cardinality($3::uuid[]) = 0 THEN deliveries "
+        "ELSE ARRAY(SELECT unnest(deliveries) EXCEPT SELECT unnest($3::uuid[])) END AS ids FROM l), "
+        "done AS (DELETE FROM outbox o WHERE o.app_id = $1 AND o.id = ANY((SELECT ids FROM wanted)::uuid[]) "
+        "RETURNING o.id) "
+        "SELECT now() AS now, (SELECT cardinality(ids) FROM wanted) AS wanted, CASE WHEN count(*) < "
+        "(SELECT cardinality(ids) FROM wanted) THEN coalesce(array_agg(id), '{}') END AS found FROM done",
         app,
         lease,
         staying,
     )
-    if not row["held"]:
+    if row["wanted"] is None:
         return None
     if row["wanted"] != ended:
         raise RuntimeError(f"{row['wanted']} deliveries were under the lease, and {ended} have ended")

@@ -258,6 +258,7 @@ leases = Table(
     Column("destination", Text, nullable=False),
     _time("until", nullable=False),
     Column("deliveries", ARRAY(Uuid), nullable=False),
+    _time("upto", comment="The latest `due` that it took; NULL: unknown."),
     PrimaryKeyConstraint("app_id", "id"),
     Index("leases_by_destination", "app_id", "destination", "until"),
     postgresql_with={"autovacuum_vacuum_scale_factor": 0.01, "autovacuum_vacuum_cost_delay": 0},

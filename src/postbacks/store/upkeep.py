@@ -59,7 +59,10 @@ async def refresh_statistics(connection: Connection) -> bool:
         "JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.oid = 'outbox'::regclass"
     )
     if stale:
-        await connection.execute("ANALYZE outbox")
+        async with connection.transaction():
+            # A sample of 3,000 rows instead of 30,000 tells how many there are as well, at a tenth of the cost.
+            await connection.execute("SET LOCAL default_statistics_target = 10")
+            await connection.execute("ANALYZE outbox")
     return bool(stale)
 
 
