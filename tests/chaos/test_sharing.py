@@ -44,6 +44,22 @@ async def test_dispatchers_share_and_send_nothing_twice(database_url: str, count
         figures(dispatchers=count, deliveries=await one.ended(), sent_twice=0)
 
 
+async def test_a_backlog_leaves_connections_to_others(database_url: str) -> None:
+    """A dozen claims are open at once; three of them are at work in the database. The others are for the look for work, the
+    housekeeping, and the API that may share the pool."""
+    async with fleet(database_url, *DEDUPLICATING) as one:
+        game = one.client(one.secret_key)
+        await one.database.execute("UPDATE destinations SET paused_at = now()")
+        for start in range(0, 3_000, 1_000):
+            assert (await game.post("/v1/events", json=batch("e", start, 1_000))).json()["accepted"] == 1_000
+        await one.dispatcher()
+        await one.database.execute("UPDATE destinations SET paused_at = NULL")
+        await one.drained(60)
+
+        used = await one.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'postbacks dispatch'")
+        assert used <= 3 + 3
+
+
 async def test_stopped_past_its_lease_it_cannot_overwrite_a_newer_outcome(database_url: str) -> None:
     """SIGSTOP with a request under way; another one delivers; SIGCONT: the late failure is dropped."""
     async with fleet(database_url, "meta") as one:

@@ -42,8 +42,8 @@ async def plan_of(asked: Explaining, work: Awaitable[Any], reading: tuple[str, .
     return ours[0]
 
 
-async def claimed(asked: Explaining, lease: UUID) -> Claim:
-    claim = await outbox.claim(asked.connection, APP, "meta", limit=CLAIM, lease=lease, seconds=60)
+async def claimed(asked: Explaining, lease: UUID, *, sweep: bool = True) -> Claim:
+    claim = await outbox.claim(asked.connection, APP, "meta", limit=CLAIM, lease=lease, seconds=60, sweep=sweep)
     assert len(claim.rows) == CLAIM
     return claim
 
@@ -60,8 +60,9 @@ def reads_no_more_than(plan: Plan, table: str, rows: int) -> None:
 # --- dispatch -----------------------------------------------------------------------------------------------------
 
 
-async def test_the_claim_walks_the_index_of_what_is_due(asked: Explaining) -> None:
-    plan = await plan_of(asked, claimed(asked, uuid4()), reading=("outbox",))
+@pytest.mark.parametrize("sweep", [True, False])
+async def test_the_claim_walks_the_index_of_what_is_due(asked: Explaining, sweep: bool) -> None:
+    plan = await plan_of(asked, claimed(asked, uuid4(), sweep=sweep), reading=("outbox",))
 
     assert plan.indexes("outbox") == {"outbox_due"}
     assert not plan.kinds & {"Sort", "Incremental Sort", "Bitmap Heap Scan", "Hash Join", "Merge Join"}, plan.text
@@ -69,8 +70,20 @@ async def test_the_claim_walks_the_index_of_what_is_due(asked: Explaining) -> No
     assert plan.buffers < CLAIM * 2, plan.text
 
 
-async def test_a_claim_reads_past_what_others_lease(asked: Explaining) -> None:
-    """The ten thousand oldest are under lease. A second claim passes them in the index, and sorts nothing."""
+async def test_a_claim_begins_behind_what_others_lease(asked: Explaining) -> None:
+    """The ten thousand oldest are under lease. Nobody looks at them, or at the leases but the last one."""
+    for _ in range(20):
+        await claimed(asked, uuid4())
+    plan = await plan_of(asked, claimed(asked, uuid4(), sweep=False), reading=("outbox",))
+
+    assert plan.indexes("outbox") == {"outbox_due"}
+    assert not plan.kinds & {"Sort", "Incremental Sort", "Bitmap Heap Scan"}, plan.text
+    reads_no_more_than(plan, "outbox", CLAIM + 1)
+    assert plan.buffers < CLAIM * 2, plan.text
+
+
+async def test_a_claim_that_sweeps_reads_past_what_others_lease(asked: Explaining) -> None:
+    """It passes them in the index, and sorts nothing."""
     for _ in range(20):
         await claimed(asked, uuid4())
     plan = await plan_of(asked, claimed(asked, uuid4()), reading=("outbox",))

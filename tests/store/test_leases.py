@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -113,6 +113,66 @@ async def test_a_lease_that_is_narrowed_leaves_the_rest_to_others(connection: Co
     await leases.narrow(connection, APP, LEASE, found[:3])
 
     assert [row.id for row in await claimed(connection, 10, lease=uuid4())] == found[3:]
+
+
+async def _due(connection: Connection, found: list[UUID]) -> list[UUID]:
+    """Makes deliveries due one after the other, a second apart, the first one the longest."""
+    for seconds, identifier in enumerate(reversed(found), 1):
+        await connection.execute(
+            "UPDATE outbox SET due = now() - $2::interval WHERE id = $1", identifier, timedelta(seconds=seconds)
+        )
+    return found
+
+
+@pytest.mark.parametrize("sweep", [True, False])
+async def test_claims_in_a_row_take_each_delivery_once_whether_they_sweep_or_not(
+    connection: Connection, sweep: bool
+) -> None:
+    found = await _due(connection, await queued(connection, 30))
+
+    taken = [await claimed(connection, 10, lease=uuid4(), sweep=sweep) for _ in range(4)]
+
+    assert [[row.id for row in rows] for rows in taken] == [found[:10], found[10:20], found[20:], []]
+
+
+@pytest.mark.parametrize("sweep", [True, False])
+async def test_what_is_due_at_the_same_moment_is_taken_once(connection: Connection, sweep: bool) -> None:
+    found = await queued(connection, 30)  # all at one time, like the events of a batch
+
+    taken = [await claimed(connection, 10, lease=uuid4(), sweep=sweep) for _ in range(3)]
+
+    assert sorted(row.id for rows in taken for row in rows) == sorted(found)
+
+
+async def test_a_claim_that_does_not_sweep_begins_behind_the_leases_of_others(connection: Connection) -> None:
+    found = await _due(connection, await queued(connection, 30))
+    await claimed(connection, 20)
+    await leases.narrow(connection, APP, LEASE, found[10:20])  # so that ten before the lease are free again
+
+    assert [row.id for row in await claimed(connection, 5, lease=uuid4(), sweep=False)] == found[20:25]
+    # Five are left behind the leases, and that is not enough.
+    assert [row.id for row in await claimed(connection, 10, lease=uuid4(), sweep=False)] == [*found[:5], *found[25:]]
+    assert [row.id for row in await claimed(connection, 10, lease=uuid4(), sweep=False)] == found[5:10]
+
+
+async def test_a_claim_that_sweeps_finds_what_came_late(connection: Connection) -> None:
+    found = await _due(connection, await queued(connection, 30))
+    await claimed(connection, 10)
+    (late,) = await queued(connection, 1)
+    await connection.execute("UPDATE outbox SET due = now() - interval '1 hour' WHERE id = $1", late)
+
+    assert [row.id for row in await claimed(connection, 5, lease=uuid4(), sweep=False)] == found[10:15]
+    assert late in {row.id for row in await claimed(connection, 5, lease=uuid4(), sweep=True)}
+
+
+async def test_a_lease_of_the_version_before_is_respected(connection: Connection) -> None:
+    """It does not say how far it reaches."""
+    found = await _due(connection, await queued(connection, 30))
+    await claimed(connection, 10, lease=uuid4())
+    await claimed(connection, 10)
+    await connection.execute("UPDATE leases SET upto = NULL WHERE id = $1", LEASE)
+
+    assert [row.id for row in await claimed(connection, 20, lease=uuid4(), sweep=False)] == found[20:]
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,11 @@ async def queued(connection: Connection, amount: int) -> list[UUID]:
     return found
 
 
-async def claimed(connection: Connection, limit: int, *, lease: UUID = LEASE, seconds: float = 60) -> list[Claimed]:
+async def claimed(
+    connection: Connection, limit: int, *, lease: UUID = LEASE, seconds: float = 60, sweep: bool = True
+) -> list[Claimed]:
     async with connection.transaction():
-        claim = await outbox.claim(connection, APP, "meta", limit=limit, lease=lease, seconds=seconds)
+        claim = await outbox.claim(connection, APP, "meta", limit=limit, lease=lease, seconds=seconds, sweep=sweep)
     return sorted(claim.rows, key=lambda row: row.id)
 
 

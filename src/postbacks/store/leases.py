@@ -14,9 +14,7 @@ from postbacks.store.database import Connection
 UNDER_LEASE = "o.id IN (SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 AND l.until > now())"
 """Whether somebody works on the row `o` of the outbox of the app `$1`."""
 
-TAKEN = (
-    "SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 AND l.destination = $2 AND l.until > now()"
-)
+TAKEN = "SELECT unnest(l.deliveries) FROM leases l WHERE l.app_id = $1 AND l.destination = $2 AND l.until > now()"
 """What somebody works on of the destination `$2` of the app `$1`."""
 
 OVER = "SELECT 1 FROM leases l WHERE l.app_id = $1 AND l.destination = $2 AND l.until <= now()"
