@@ -8,20 +8,23 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
+from postbacks.bench import measuring
+from postbacks.bench.seeding import PLATFORMS
 from postbacks.bench.stage import Stage
 
 from installing import interpreter
 from peers import HERE, Peer
 
-PLATFORM = "meta"
+PEERS_GO_TO = ("meta",)
 """As which the sink counts what is posted to the peers' path."""
 
 STALL_SECONDS = 60.0
@@ -62,17 +65,44 @@ async def measure(peer: Peer, stage: Stage, jobs: int) -> Measured:
         enqueued = time.perf_counter() - started
         if url := environment.get("PEER_DATABASE_URL"):
             await _settle(url)
-        before = await _arrived(stage)
+        before = await _arrived(stage, PEERS_GO_TO)
         workers = [await stack.enter_async_context(_worker(peer, environment)) for _ in range(peer.processes)]
-        seconds, rate = await _drained(stage, before[0], jobs, workers)
+        seconds, rate = await _drained(stage, PEERS_GO_TO, before[0], jobs, partial(_check, workers))
         last = time.perf_counter()
         await _completed(peer, environment)
         completed = time.perf_counter() - last
-        duplicates = (await _arrived(stage))[0] - before[0] - jobs
+        duplicates = (await _arrived(stage, PEERS_GO_TO))[0] - before[0] - jobs
         return Measured(rate, seconds, enqueued, completed, duplicates)
 
 
-async def _drained(stage: Stage, before: int, jobs: int, workers: list[_Worker]) -> tuple[float, float]:
+async def measure_ours(stage: Stage, jobs: int, dispatchers: int) -> Measured:
+    """Measures our dispatcher as `measure` does a peer: one delivery for each job, over five platforms.
+
+    All dispatchers are up before the first request: starting one takes as long as it needs for some ten thousand.
+    """
+    await stage.seeder.empty()
+    await stage.connection.execute("UPDATE destinations SET paused_at = now()")
+    started = time.perf_counter()
+    await stage.seeder.backlog(jobs)
+    enqueued = time.perf_counter() - started
+    await _settle(stage.url)
+    before = await _arrived(stage, PLATFORMS)
+    async with AsyncExitStack() as processes:
+        for _ in range(dispatchers):
+            await processes.enter_async_context(stage.dispatcher())
+        await stage.connection.execute("UPDATE destinations SET paused_at = NULL")
+        await stage.seeder.wake()
+        seconds, rate = await _drained(stage, PLATFORMS, before[0], jobs, _check_ours)
+        last = time.perf_counter()
+        await measuring.nothing_queued(stage)
+        completed = time.perf_counter() - last
+    duplicates = (await _arrived(stage, PLATFORMS))[0] - before[0] - jobs
+    return Measured(rate, seconds, enqueued, completed, duplicates)
+
+
+async def _drained(
+    stage: Stage, platforms: Sequence[str], before: int, jobs: int, check: Callable[[float, str], None]
+) -> tuple[float, float]:
     """Seconds from the first request to the arrival of all, and jobs per second, by the sink's clock.
 
     The first look at the sink may come after several requests: those do not count, nor does their time.
@@ -80,14 +110,14 @@ async def _drained(stage: Stage, before: int, jobs: int, workers: list[_Worker])
     seen, at = before, time.time()
     moved = time.monotonic()
     while seen == before:
-        _check(workers, moved, "no request came")
+        check(moved, "no request came")
         await asyncio.sleep(0.002)
-        seen, at = await _arrived(stage)
+        seen, at = await _arrived(stage, platforms)
     first, first_at = seen, at
     while seen - before < jobs:
-        _check(workers, moved, f"only {seen - before} of {jobs} requests came")
+        check(moved, f"only {seen - before} of {jobs} requests came")
         await asyncio.sleep(0.02)
-        now, at = await _arrived(stage)
+        now, at = await _arrived(stage, platforms)
         if now != seen:
             seen, moved = now, time.monotonic()
     seconds = max(at - first_at, 1e-6)
@@ -102,9 +132,15 @@ def _check(workers: list[_Worker], moved: float, what: str) -> None:
         raise CannotMeasure(f"{what}, then none for {STALL_SECONDS:.0f} s: {workers[0].words()}")
 
 
-async def _arrived(stage: Stage) -> tuple[int, float]:
+def _check_ours(moved: float, what: str) -> None:
+    if time.monotonic() - moved > STALL_SECONDS:
+        raise CannotMeasure(f"{what}, then none for {STALL_SECONDS:.0f} s")
+
+
+async def _arrived(stage: Stage, platforms: Sequence[str]) -> tuple[int, float]:
+    """How many conversions came, and when the last one did."""
     counts, last = await stage.received()
-    return counts.get(PLATFORM, 0), last.get(PLATFORM, 0.0)
+    return sum(counts.get(name, 0) for name in platforms), max(last.get(name, 0.0) for name in platforms)
 
 
 async def _completed(peer: Peer, environment: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -30,14 +31,14 @@ class Line:
         return median(run.rate for run in self.runs) if self.runs else None
 
 
-def as_json(jobs: int, ours: list[float], lines: list[Line], database: dict[str, str]) -> str:
+def as_json(jobs: int, ours: list[Measured], lines: list[Line], database: dict[str, str]) -> str:
     """Everything that was measured, rates in jobs or deliveries per second."""
-    rate = median(ours)
+    rate = median(run.rate for run in ours)
     return json.dumps(
         {
             "jobs": jobs,
             "machine": {"cores": os.cpu_count(), "python": platform.python_version(), **database},
-            "ours": {"rate": round(rate, 1), "runs": [round(run, 1) for run in ours]},
+            "ours": {"rate": round(rate, 1), "runs": _runs(ours)},
             "peers": [_peer(line, rate) for line in lines],
             "goals": _goals(lines, rate),
         },
@@ -55,8 +56,12 @@ def _peer(line: Line, ours: float) -> dict[str, Any]:
         "ours_to_it": rate and round(ours / rate, 2),
         "reason": line.reason,
         "settings": line.peer.described(),
-        "runs": [{name: round(value, 2) for name, value in asdict(run).items()} for run in line.runs],
+        "runs": _runs(line.runs),
     }
+
+
+def _runs(runs: Sequence[Measured]) -> list[dict[str, float]]:
+    return [{name: round(value, 2) for name, value in asdict(run).items()} for run in runs]
 
 
 def _goals(lines: list[Line], ours: float) -> dict[str, dict[str, float | str]]:
@@ -69,10 +74,11 @@ def _goals(lines: list[Line], ours: float) -> dict[str, dict[str, float | str]]:
     return goals
 
 
-def as_table(jobs: int, dispatchers: int, ours: list[float], lines: list[Line]) -> str:
+def as_table(jobs: int, dispatchers: int, ours: list[Measured], lines: list[Line]) -> str:
     """A Markdown table, the fastest first, those without a figure last."""
-    rate = median(ours)
-    spread = f"{len(ours)} runs, {min(ours):,.0f} to {max(ours):,.0f}"
+    rates = [run.rate for run in ours]
+    rate = median(rates)
+    spread = f"{len(ours)} runs, {min(rates):,.0f} to {max(rates):,.0f}"
     rows = [
         f"{jobs:,} jobs, one conversion each.",
         "",

@@ -11,15 +11,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 
-from postbacks.bench import measuring
 from postbacks.bench.stage import Stage, stage
 
 import installing
 import report
-from measured import CannotMeasure, Measured, measure
+from measured import CannotMeasure, Measured, measure, measure_ours
 from peers import PEERS, Peer
 
 DURABILITY = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
@@ -31,8 +29,8 @@ def say(text: str) -> None:
 
 async def compare(
     jobs: int, runs: int, dispatchers: int, peers: Sequence[Peer]
-) -> tuple[list[float], list[report.Line], dict[str, str]]:
-    """Our rates, the peers' lines and what PostgreSQL runs with."""
+) -> tuple[list[Measured], list[report.Line], dict[str, str]]:
+    """Our measurements, the peers' lines and what PostgreSQL runs with."""
     ready = [_installed(peer) for peer in peers]
     async with stage() as one:
         database = {name: await one.connection.fetchval(f"SHOW {name}") for name in DURABILITY}
@@ -56,14 +54,17 @@ def _installed(peer: Peer) -> report.Line:
         return report.Line(peer, "", (), f"cannot be installed: {error}")
 
 
-async def _ours(one: Stage, jobs: int, dispatchers: int) -> float:
-    await one.seeder.empty()
-    async with AsyncExitStack() as processes:
-        for _ in range(dispatchers):
-            await processes.enter_async_context(one.dispatcher())
-        rate = await measuring.drained(one, jobs)
-    say(f"Postbacks: {rate:,.0f}/s")
-    return rate
+async def _ours(one: Stage, jobs: int, dispatchers: int) -> Measured:
+    result = await measure_ours(one, jobs, dispatchers)
+    _tell("Postbacks", result)
+    return result
+
+
+def _tell(name: str, result: Measured) -> None:
+    say(
+        f"{name}: {result.rate:,.0f}/s (enqueued in {result.enqueued_seconds:.1f} s, completed "
+        f"{result.completed_seconds:.2f} s after the last request, {result.duplicates} sent twice)"
+    )
 
 
 async def _peer(one: Stage, line: report.Line, jobs: int, runs: int) -> report.Line:
@@ -77,10 +78,7 @@ async def _peer(one: Stage, line: report.Line, jobs: int, runs: int) -> report.L
             say(f"{line.peer.name}: {error}")
             return report.Line(line.peer, line.version, (), str(error))
         results.append(result)
-        say(
-            f"{line.peer.name}: {result.rate:,.0f}/s (enqueued in {result.enqueued_seconds:.1f} s, completed "
-            f"{result.completed_seconds:.1f} s after the last request, {result.duplicates} sent twice)"
-        )
+        _tell(line.peer.name, result)
     return report.Line(line.peer, line.version, tuple(results))
 
 
