@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
 
     database_pool: int = Field(10, ge=2, le=200)
-    """Connections of one process, at most."""
+    """Connections of one process, at most; dispatch uses a third at a time."""
     sends_per_destination: int = Field(4, ge=1, le=64)
     """Requests under way to one destination from one dispatcher, at most."""
     sends_in_flight: int = Field(64, ge=1, le=1000)

@@ -40,6 +40,10 @@ OUTAGE_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
 """How often a dispatcher's claims of a destination look for what stands before the leases of others."""
 
+CONNECTIONS_SHARE = 3
+"""Of so many connections one is for the work on claims. More at once make each wait longer, and cost a backend each.
+The others are for what shares the pool: renewing leases, the housekeeping, ingest (decision 12)."""
+
 PROBATION = 10
 """Deliveries in one claim of a destination that has just failed: a test, not a stampede."""
 
@@ -88,7 +92,7 @@ class Dispatcher:
         self._slots: dict[_Name, asyncio.Semaphore] = {}
         self._claiming: dict[_Name, asyncio.Lock] = {}
         self._swept: dict[_Name, float] = {}
-        self._at_work = asyncio.Semaphore(max(1, settings.database_pool // 3))
+        self._at_work = asyncio.Semaphore(max(1, settings.database_pool // CONNECTIONS_SHARE))
         self._in_flight: dict[str, asyncio.Semaphore] = {}
 
     def wake(self) -> None:

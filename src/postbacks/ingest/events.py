@@ -12,7 +12,7 @@ from starlette.responses import Response
 from postbacks.catalog import App
 from postbacks.errors import Conflict, FieldError, Invalid
 from postbacks.ingest.answering import current_outcome, current_status, event_answer
-from postbacks.ingest.parsing import EventIn, NewEvent, parse_event, parse_events
+from postbacks.ingest.parsing import NewEvent, event_schema, parse_event, parse_events
 from postbacks.ingest.service import Ingest, app_of, ingest_of
 from postbacks.ingest.storing import Outcome
 from postbacks.web.answers import json_response
@@ -35,7 +35,7 @@ router = APIRouter(tags=["Events"])
                 "application/json": {
                     "schema": {
                         "anyOf": [
-                            EventIn.model_json_schema(),
+                            event_schema(),
                             {
                                 "type": "object",
                                 "required": ["events"],
