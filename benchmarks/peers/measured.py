@@ -8,10 +8,9 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
@@ -94,7 +93,7 @@ async def measure_ours(stage: Stage, jobs: int, dispatchers: int) -> Measured:
         released = time.time()
         await stage.connection.execute("UPDATE destinations SET paused_at = NULL")
         await stage.seeder.wake()
-        _, at = await _all_arrived(stage, PLATFORMS, before + jobs, _check_ours)
+        _, at = await _all_arrived(stage, PLATFORMS, before + jobs, [])
         last = time.perf_counter()
         await measuring.nothing_queued(stage)
         completed = time.perf_counter() - last
@@ -107,26 +106,25 @@ async def _drained(stage: Stage, before: int, jobs: int, workers: list[_Worker])
 
     The first look at the sink may come after several requests: those do not count, nor does their time.
     """
-    check = partial(_check, workers)
     seen, at = before, time.time()
     moved = time.monotonic()
     while seen == before:
-        check(moved, "no request came")
+        _check(workers, moved, "no request came")
         await asyncio.sleep(0.002)
         seen, at = await _arrived(stage, PEERS_GO_TO)
     first, first_at = seen, at
-    seen, at = await _all_arrived(stage, PEERS_GO_TO, before + jobs, check)
+    seen, at = await _all_arrived(stage, PEERS_GO_TO, before + jobs, workers)
     seconds = max(at - first_at, 1e-6)
     return seconds, (seen - first) / seconds
 
 
 async def _all_arrived(
-    stage: Stage, platforms: Sequence[str], wanted: int, check: Callable[[float, str], None]
+    stage: Stage, platforms: Sequence[str], wanted: int, workers: list[_Worker]
 ) -> tuple[int, float]:
     """How many came in the end, and when the last one did, by the sink's clock. Raises `CannotMeasure`."""
     moved, (seen, at) = time.monotonic(), await _arrived(stage, platforms)
     while seen < wanted:
-        check(moved, f"{wanted - seen} conversions are missing")
+        _check(workers, moved, f"{wanted - seen} conversions are missing")
         await asyncio.sleep(0.02)
         now, at = await _arrived(stage, platforms)
         if now != seen:
@@ -139,12 +137,8 @@ def _check(workers: list[_Worker], moved: float, what: str) -> None:
     if ended:
         raise CannotMeasure(f"{what}, then a worker ended: {ended[0].words()}")
     if time.monotonic() - moved > STALL_SECONDS:
-        raise CannotMeasure(f"{what}, then none for {STALL_SECONDS:.0f} s: {workers[0].words()}")
-
-
-def _check_ours(moved: float, what: str) -> None:
-    if time.monotonic() - moved > STALL_SECONDS:
-        raise CannotMeasure(f"{what}, then none for {STALL_SECONDS:.0f} s")
+        words = f": {workers[0].words()}" if workers else ""
+        raise CannotMeasure(f"{what}, then none for {STALL_SECONDS:.0f} s{words}")
 
 
 async def _arrived(stage: Stage, platforms: Sequence[str]) -> tuple[int, float]:

@@ -102,10 +102,8 @@ def validate_destination(
     options = _unmasked(given.options, known_options or {})
     options_model = _checked(adapter.options_model, options, "options.", errors)
     events = _events(adapter, given.events, errors)
-    if errors:
+    if errors or credentials_model is None or options_model is None:
         return errors
-    assert credentials_model is not None  # noqa: S101 - without errors there is a model
-    assert options_model is not None  # noqa: S101
     try:
         adapter.validate(credentials_model, options_model, events if events is not None else adapter.presets)
     except ValueError as error:
