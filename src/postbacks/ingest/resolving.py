@@ -63,32 +63,38 @@ class Resolver:
         """By the index of the event; only of those that have any."""
         self._links: dict[str, list[Candidate]] = {}
         """By player; the events of a player share them."""
-        self._tiers = (
-            (Method.CLICK_ID, self._by_click_id),
-            (Method.VISITOR_ID, self._by_visitor),
-            (Method.USER_ID, self._by_user),
-            (Method.IP, self._by_address),
-        )
-        """Each adds candidates and returns whether there may be any."""
         self.new_links: list[Link] = []
 
     async def resolve(self, facts: Sequence[Matchable]) -> list[Decision]:
         """One decision per event. An event inherits from an earlier one of the same call, too."""
         decisions: list[Decision] = [_NO_MATCH] * len(facts)
-        order = sorted(range(len(facts)), key=lambda index: facts[index].occurred_at)
+        times = [one.occurred_at for one in facts]
+        pending = sorted(range(len(facts)), key=times.__getitem__)
         self._candidates = {}
-        pending = order
-        for method, find in self._tiers:
+        # Each adds candidates and returns whether there may be any. (Kept in no attribute: an object that holds its own
+        # methods is a cycle, and with it everything that was read here would wait for the cycle collector.)
+        tiers = (
+            (Method.CLICK_ID, self._by_click_id),
+            (Method.VISITOR_ID, self._by_visitor),
+            (Method.USER_ID, self._by_user),
+            (Method.IP, self._by_address),
+        )
+        for method, find in tiers:
             if not pending:
                 break
             if not await find(facts, pending):
                 continue
+            unmatched = []
             for index in pending:
                 if method is Method.USER_ID:
                     self._add_links(index, facts[index])
-                if index in self._candidates:
-                    decisions[index] = self._decide(facts[index], self._candidates[index])
-            pending = [index for index in pending if not decisions[index].matched]
+                candidates = self._candidates.get(index)
+                if candidates is not None:
+                    decisions[index] = decision = self._decide(facts[index], candidates)
+                    if decision.matched:
+                        continue
+                unmatched.append(index)
+            pending = unmatched
         for index in pending:
             if facts[index].user_id in self._links:
                 self._add_links(index, facts[index])
@@ -116,16 +122,17 @@ class Resolver:
             return
         known = self._links.setdefault(user_id, [])
         passed_on: Inheritance | None = None
-        for click in (*decision.clicks.values(), *decision.refused.values()):
-            if _is_passed_on(click, known):
-                continue
-            passed_on = passed_on or Inheritance(
-                until=facts.occurred_at + self._rules.install_inheritance,
-                confidence=confidence,
-                since=facts.occurred_at,
-            )
-            known.append(Candidate(click, Method.USER_ID, passed_on))
-            self.new_links.append(Link(user_id, click.id, confidence, passed_on))
+        for clicks in (decision.clicks, decision.refused):
+            for click in clicks.values():
+                if _is_passed_on(click, known):
+                    continue
+                passed_on = passed_on or Inheritance(
+                    until=facts.occurred_at + self._rules.install_inheritance,
+                    confidence=confidence,
+                    since=facts.occurred_at,
+                )
+                known.append(Candidate(click, Method.USER_ID, passed_on))
+                self.new_links.append(Link(user_id, click.id, confidence, passed_on))
 
     async def _by_click_id(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
         wanted = {key for index in pending for key in facts[index].click_keys}
