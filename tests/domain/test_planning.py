@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from postbacks.domain.matching import Decision
 from postbacks.domain.model import Click
-from postbacks.domain.planning import NotSent, Omitted, Plan, Timing, plan, route
+from postbacks.domain.planning import NotSent, Omitted, Planned, Timing, plan, route
 from tests.domain.strategies import NOW, ago, click
 
 META = click(1, ago(hours=3))
@@ -39,9 +39,14 @@ class Fake:
         return Timing(self.age, wait=self.hold, wait_from_click=True)
 
 
+class Plan(NamedTuple):
+    deliveries: tuple[Planned, ...]
+    not_sent: tuple[Omitted, ...]
+
+
 def planned(*outlets: Fake, decision: Decision = MATCHED, occurred_at: datetime = NOW, refused: bool = False) -> Plan:
     routed = route("install", decision.clicks, decision.refused, outlets, consent_refused=refused)
-    return plan(routed, occurred_at, decision.clicks, NOW)
+    return Plan(plan(routed, occurred_at, decision.clicks, NOW), routed.not_sent)
 
 
 def test_a_destination_whose_platform_has_a_click_gets_a_delivery_at_once() -> None:

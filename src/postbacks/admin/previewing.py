@@ -48,7 +48,7 @@ async def preview(service: Admin, app: App, destination: Destination, body: Mapp
     )
     if routed.not_sent:
         return {"would_send": False, "reason": routed.not_sent[0].reason.value, "message": None}
-    one = plan(routed, event.occurred_at, decision.clicks, now).deliveries[0]
+    one = plan(routed, event.occurred_at, decision.clicks, now)[0]
     if one.expired:
         return {"would_send": False, "reason": "expired", "message": "Older than the platform takes."}
     async with service.database.connection() as connection:

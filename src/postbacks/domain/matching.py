@@ -112,7 +112,9 @@ def decide(
     platform seen at the same moment (gclid before gbraid).
     """
     considered: list[Considered] = []
-    for method, tier in _tiers(candidates):
+    # Nearly every event has just one.
+    tiers = ((candidates[0].method, candidates),) if len(candidates) == 1 else _tiers(candidates)
+    for method, tier in tiers:
         usable: list[Candidate] = []
         for candidate in tier:
             why_not = _why_not(candidate, occurred_at, rules)
@@ -129,9 +131,7 @@ def decide(
 
 
 def _tiers(candidates: Sequence[Candidate]) -> Sequence[tuple[Method, Sequence[Candidate]]]:
-    """The candidates by method, best first. Nearly every event has just one."""
-    if len(candidates) == 1:
-        return ((candidates[0].method, candidates),)
+    """The candidates by method, best first."""
     return [(method, [one for one in candidates if one.method is method]) for method in Method]
 
 

@@ -91,12 +91,6 @@ class Omitted:
 
 
 @frozen
-class Plan:
-    deliveries: tuple[Planned, ...]
-    not_sent: tuple[Omitted, ...]
-
-
-@frozen
 class Route:
     """Where an event goes, before its times are known. `to`: each outlet with the platform whose click it takes;
     `None` stands for the last click of all."""
@@ -129,7 +123,7 @@ def route(
     return Route(tuple(to), tuple(not_sent))
 
 
-def plan(routed: Route, occurred_at: datetime, clicks: Mapping[str, Click], now: datetime) -> Plan:
+def plan(routed: Route, occurred_at: datetime, clicks: Mapping[str, Click], now: datetime) -> tuple[Planned, ...]:
     """One delivery for each outlet of the route. `clicks`: platform → click, as matched."""
     deliveries = []
     for outlet, platform in routed.to:
@@ -141,7 +135,7 @@ def plan(routed: Route, occurred_at: datetime, clicks: Mapping[str, Click], now:
         if not_before > now:
             due, held = not_before, YOUNG_CLICK if not_before > occurred_at else EARLY_EVENT
         deliveries.append(Planned(outlet.name, outlet.platform, click, due, deadline, held, deadline <= due))
-    return Plan(tuple(deliveries), routed.not_sent)
+    return tuple(deliveries)
 
 
 def _reason(

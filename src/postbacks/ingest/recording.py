@@ -151,7 +151,7 @@ def record(
         status,
         _match_json(decision, routed.platforms, "erased_user" if erased else None),
         routed.not_sent,
-        plan(routed.route, occurred_at, decision.clicks, now).deliveries if routed.route.to else (),
+        plan(routed.route, occurred_at, decision.clicks, now) if routed.route.to else (),
         decision.method,
         routed.platforms,
     )

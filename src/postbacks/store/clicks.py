@@ -252,15 +252,16 @@ async def by_users(connection: Connection, app: str, users: Iterable[str]) -> di
             PER_VISITOR,
         )
     found: dict[str, list[Candidate]] = {}
-    moment = datetime.fromtimestamp
-    for user_id, confidence, since, until, *click in rows:
+    moment, by_user = datetime.fromtimestamp, Method.USER_ID
+    for user_id, confidence, since, until, identifier, name, clicked_at, visitor_id, a, b, c in rows:
         passed_on = None
         if since is not None:
             passed_on = Inheritance(moment(until, UTC), _CONFIDENCE[confidence], moment(since, UTC))
-        candidate = Candidate(_matched(*click), Method.USER_ID, passed_on)
-        known = found.setdefault(user_id, [candidate])
-        if known[0] is not candidate:
-            known.append(candidate)
+        candidate = Candidate(_matched(identifier, name, clicked_at, visitor_id, a, b, c), by_user, passed_on)
+        if user_id in found:
+            found[user_id].append(candidate)
+        else:
+            found[user_id] = [candidate]
     return found
 
 

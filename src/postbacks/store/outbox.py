@@ -14,7 +14,8 @@ from uuid import UUID
 
 from postbacks.domain.frozen import frozen
 from postbacks.domain.planning import Planned
-from postbacks.store import leases, stats
+from postbacks.store import copying, leases, stats
+from postbacks.store.codecs import encode_moment
 from postbacks.store.database import Connection
 
 WORK = "postbacks_work"
@@ -112,6 +113,10 @@ async def database_now(connection: Connection) -> datetime:
     return now
 
 
+_COLUMNS = ("app_id", "destination", "due", "created_at", "status", "reason", "deadline", "id", "click")
+"""Of a new delivery; first what many of a batch have in common."""
+
+
 async def insert(
     connection: Connection, app: str, rows: Sequence[tuple[UUID, Planned]], now: datetime, ahead: timedelta
 ) -> None:
@@ -120,24 +125,33 @@ async def insert(
     `ahead`: how far the clock that `due` was reckoned with is ahead of PostgreSQL's. When something is due is decided
     by PostgreSQL's clock alone, so that a machine whose clock is wrong delays and hurries nothing.
     """
-    await connection.copy_records_to_table(
-        "outbox",
-        columns=("app_id", "id", "destination", "due", "deadline", "created_at", "click", "status", "reason"),
-        records=[
-            (
-                app,
-                identifier,
-                one.destination,
-                one.due - ahead,
-                one.deadline,
-                now,
-                one.click.id,
-                one.status,
-                one.held or None,
+    shared: dict[tuple[str, datetime, str], bytes] = {}
+    parts: list[bytes] = []
+    for identifier, one in rows:
+        alike = (one.destination, one.due, one.held)
+        head = shared.get(alike)
+        if head is None:
+            head = shared[alike] = b"".join(
+                (
+                    copying.row_of(_COLUMNS),
+                    copying.text(app),
+                    copying.text(one.destination),
+                    copying.time(one.due - ahead),
+                    copying.time(now),
+                    copying.text(one.status),
+                    copying.text(one.held or None),
+                    copying.TIME_FOLLOWS,
+                )
             )
-            for identifier, one in rows
-        ],
-    )
+        parts += (
+            head,
+            encode_moment(one.deadline),
+            copying.UUID_FOLLOWS,
+            identifier.bytes,
+            copying.UUID_FOLLOWS,
+            one.click.id.bytes,
+        )
+    await copying.copy(connection, "outbox", _COLUMNS, parts)
 
 
 async def notify_work(connection: Connection) -> None:
