@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 
 import asyncpg
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postbacks import store
 from postbacks.store import codecs
 from postbacks.store.codecs import decode_amount, decode_time, encode_amount, encode_time
 
@@ -115,3 +118,16 @@ async def test_nothing_stays_nothing(ours: asyncpg.Connection) -> None:
     row = await ours.fetchrow("SELECT $1::numeric AS amount, $2::timestamptz AS moment", None, None)
 
     assert tuple(row) == (None, None)
+
+
+async def test_a_connection_asks_the_catalogue_about_no_array_that_our_statements_use(ours: asyncpg.Connection) -> None:
+    written = "".join(path.read_text() for path in Path(store.__file__).parent.glob("*.py"))
+    used = set(re.findall(r"::(\w+)\[\]", written))
+    asked: list[str] = []
+    ours.add_query_logger(lambda one: asked.append(one.query))
+
+    for name in used:
+        await ours.prepare(f"SELECT $1::{name}[]")
+
+    assert {"uuid", "text", "timestamptz"} <= used
+    assert not asked

@@ -15,11 +15,19 @@ from typing import Any, Final
 
 import asyncpg
 import orjson
+from asyncpg.introspection import INTRO_LOOKUP_TYPES
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """PostgreSQL counts microseconds from here."""
 _EPOCH_SECONDS: Final = _EPOCH.timestamp()
 _INT64: Final = struct.Struct("!q")
+
+
+_ARRAYS: Final = (1000, 1005, 1007, 1016, 1022, 1185, 1187, 1231, 2951, 3807)
+"""PostgreSQL's numbers for arrays of bool, int2, int4, int8, float8, timestamptz, interval, numeric, uuid and jsonb. They
+never change."""
+
+_known_arrays: list[asyncpg.Record] = []
 
 
 async def install(connection: asyncpg.Connection) -> None:
@@ -30,6 +38,15 @@ async def install(connection: asyncpg.Connection) -> None:
         ("numeric", encode_amount, decode_amount),
     ):
         await connection.set_type_codec(name, schema="pg_catalog", format="binary", encoder=encoder, decoder=decoder)
+    await _introduce_arrays(connection)
+
+
+async def _introduce_arrays(connection: asyncpg.Connection) -> None:
+    """Tells the driver how arrays are built. It would ask the catalogue, on each connection and for each statement with
+    another type of array: 7 ms each, which makes a burst on new connections wait. We ask once in a process."""
+    if not _known_arrays:
+        _known_arrays.extend(await connection.fetch(INTRO_LOOKUP_TYPES, _ARRAYS))
+    connection._protocol.get_settings().register_data_types(_known_arrays)
 
 
 def _encode_json(value: Any) -> bytes:
