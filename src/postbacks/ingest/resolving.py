@@ -159,10 +159,13 @@ class Resolver:
         return bool(found)
 
     async def _by_user(self, facts: Sequence[Matchable], pending: Sequence[int]) -> bool:
-        wanted = {facts[index].user_id for index in pending if facts[index].user_id}
+        wanted = {facts[index].user_id or "" for index in pending} - {""}
         if not wanted:
             return False
-        found = await store.by_users(self._connection, self._app, [one for one in wanted if one])
+        found = await store.by_users(self._connection, self._app, wanted)
+        if not self._links:
+            self._links = found
+            return bool(found)
         for user, links in found.items():
             # What this call learned about a click comes first: it was read from the same database, and it is newer.
             learned = self._links.setdefault(user, links)

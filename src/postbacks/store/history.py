@@ -10,7 +10,9 @@ from uuid import UUID
 from postbacks.domain import ids
 from postbacks.domain.frozen import frozen
 from postbacks.domain.planning import Planned
+from postbacks.store import copying
 from postbacks.store.attempts import LAST, SAID, AttemptRow, Said, values
+from postbacks.store.codecs import encode_moment
 from postbacks.store.database import Connection
 from postbacks.store.outbox import Claimed
 
@@ -33,10 +35,11 @@ class Ended:
         return self.row.id
 
 
-_DELIVERIES = (
-    *("app_id", "id", "destination", "platform", "status", "reason", "attempts", "click", "created_at", "exchange"),
-    "request",
+_COLUMNS = (
+    *("app_id", "destination", "platform", "status", "reason", "attempts", "exchange"),
+    *("id", "click", "created_at", "request"),
 )
+"""Of a delivery that ended; first what many of a claim have in common."""
 
 
 async def insert(
@@ -47,26 +50,35 @@ async def insert(
     `now`: the transaction's time by PostgreSQL's clock, for which there is a partition.
     """
     exchanges = await _insert_exchanges(connection, app, [row.last.said for row in rows if row.last is not None], now)
-    records = []
+    begin = b"".join((copying.row_of(_COLUMNS), *map(copying.text, (app, destination, platform))))
+    shared: dict[tuple[str, str | None, int, UUID | None], bytes] = {}
+    parts: list[bytes] = []
     for row in rows:
         claimed, last = row.row, row.last
         exchange, request = (exchanges[id(last.said)], last.request) if last is not None else (None, None)
-        records.append(
-            (
-                app,
-                claimed.id,
-                destination,
-                platform,
-                row.status,
-                row.reason,
-                row.attempts,
-                claimed.click,
-                claimed.created_at,
-                exchange,
-                request,
+        alike = (row.status, row.reason, row.attempts, exchange)
+        head = shared.get(alike)
+        if head is None:
+            head = shared[alike] = b"".join(
+                (
+                    begin,
+                    copying.text(row.status),
+                    copying.text(row.reason),
+                    copying.smallint(row.attempts),
+                    copying.uuid(exchange),
+                    copying.UUID_FOLLOWS,
+                )
             )
+        parts += (
+            head,
+            claimed.id.bytes,
+            copying.UUID_FOLLOWS,
+            claimed.click.bytes,
+            copying.TIME_FOLLOWS,
+            encode_moment(claimed.created_at),
+            copying.text(request),
         )
-    await connection.copy_records_to_table("deliveries", columns=_DELIVERIES, records=records)
+    await copying.copy(connection, "deliveries", _COLUMNS, parts)
 
 
 async def _insert_exchanges(
