@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 @pytest.mark.parametrize("count", [2, 4])
 async def test_dispatchers_share_and_send_nothing_twice(database_url: str, count: int) -> None:
     """Each may have one request to a destination under way, so as many at once mean as many at work."""
-    events = scaled(count * 1_000, 20_000)
+    events = scaled(count * 2_000, 20_000)  # a claim takes 2,000
     async with fleet(database_url, *DEDUPLICATING, LEASE_SECONDS=30, SENDS_PER_DESTINATION=1) as one:
         game = one.client(one.secret_key)
         await one.database.execute("UPDATE destinations SET paused_at = now()")
@@ -45,12 +45,12 @@ async def test_dispatchers_share_and_send_nothing_twice(database_url: str, count
 
 
 async def test_a_backlog_leaves_connections_to_others(database_url: str) -> None:
-    """A dozen claims are open at once; three of them are at work in the database. The others are for the look for work, the
-    housekeeping, and the API that may share the pool."""
-    async with fleet(database_url, *DEDUPLICATING) as one:
+    """A dozen claims are open at once, most of them to X, which takes 500 in each; three of them are at work in the database.
+    The others are for the look for work, the housekeeping, and the API that may share the pool."""
+    async with fleet(database_url, *DEDUPLICATING, "x", SENDS_PER_DESTINATION=12) as one:
         game = one.client(one.secret_key)
         await one.database.execute("UPDATE destinations SET paused_at = now()")
-        for start in range(0, 3_000, 1_000):
+        for start in range(0, 4_000, 1_000):
             assert (await game.post("/v1/events", json=batch("e", start, 1_000))).json()["accepted"] == 1_000
         await one.dispatcher()
         await one.database.execute("UPDATE destinations SET paused_at = NULL")

@@ -10,8 +10,10 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -24,6 +26,7 @@ from postbacks.domain.retrying import RetryPolicy
 from postbacks.metrics import Metrics
 from postbacks.outbound.http import Sender
 from postbacks.outbound.tokens import Tokens
+from postbacks.platforms.base import Adapter
 from postbacks.settings import Settings
 from postbacks.store import gates, leases, outbox
 from postbacks.store.database import OUTAGES, Database
@@ -48,6 +51,16 @@ PROBATION = 10
 """Deliveries in one claim of a destination that has just failed: a test, not a stampede."""
 
 _Name = tuple[str, str]
+
+
+def claims_at_once(adapter: Adapter[Any, Any], sends: int) -> int:
+    """How many claims of a destination are worked on together, so that up to `sends` requests are under way.
+
+    No more than that takes, but two where two requests may be under way: one is prepared while the other is sent.
+    What waits in memory costs others their turn, and after a crash all of it is sent again.
+    """
+    requests = math.ceil(adapter.max_claim / adapter.max_batch)
+    return max(min(2, sends), math.ceil(sends / requests))
 
 
 @dataclass(slots=True)
@@ -101,21 +114,21 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Works until `stop`. What is under way then is finished."""
+        woken = False
         while not self._stopping.is_set():
             try:
-                async with self._database.connection() as connection:
-                    due = await outbox.destinations_with_work(connection)
-                for name in due:
-                    self._start_worker(name)
+                if woken:
+                    await self._linger()
+                await self._look()
             except OUTAGES as outage:
                 log.warning("dispatch.database_unavailable", error=type(outage).__name__)
-                await self._sleep(OUTAGE_SECONDS)
+                woken = await self._sleep(OUTAGE_SECONDS)
                 continue
             except Exception:
                 log.exception("dispatch.failed")
-                await self._sleep(OUTAGE_SECONDS)
+                woken = await self._sleep(OUTAGE_SECONDS)
                 continue
-            await self._sleep(POLL_SECONDS)
+            woken = await self._sleep(POLL_SECONDS)
         while any(self._workers.values()):
             await asyncio.wait([task for tasks in self._workers.values() for task in tasks])
 
@@ -124,19 +137,42 @@ class Dispatcher:
         self._stopping.set()
         self._wake.set()
 
-    async def _sleep(self, seconds: float) -> None:
-        """Until woken, then as long as companions may still arrive; or until it is time to look anyway."""
+    async def _sleep(self, seconds: float) -> bool:
+        """Until woken, or until it is time to look anyway. Returns whether it was woken."""
         try:
             await asyncio.wait_for(self._wake.wait(), seconds)
         except TimeoutError:
+            return False
+        self._heard()
+        return True
+
+    def _heard(self) -> None:
+        if not self._stopping.is_set():
+            self._wake.clear()
+
+    async def _linger(self) -> None:
+        """Gives what became due just now time for companions. A backlog that was let go has waited long enough."""
+        seconds = self._settings.batch_linger_ms / 1000
+        if not seconds:
             return
-        if self._settings.batch_linger_ms and not self._stopping.is_set():
-            await asyncio.sleep(self._settings.batch_linger_ms / 1000)
-        self._wake.clear()
+        await self._look(timedelta(seconds=seconds))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        self._heard()
+
+    async def _look(self, waited: timedelta = timedelta(0)) -> None:
+        """Starts work on what has been due for so long."""
+        async with self._database.connection() as connection:
+            due = await outbox.destinations_with_work(connection, waited)
+        for name in due:
+            self._start_worker(name)
 
     def _start_worker(self, name: _Name) -> None:
+        known = self._known(name)
+        if known is None or self._stopping.is_set():
+            return
         workers = self._workers.setdefault(name, set())
-        if len(workers) >= self._settings.sends_per_destination or self._stopping.is_set():
+        if len(workers) >= claims_at_once(known[1].adapter, self._settings.sends_per_destination):
             return
         task = asyncio.create_task(self._work(name))
         workers.add(task)
@@ -145,11 +181,8 @@ class Dispatcher:
     async def _work(self, name: _Name) -> None:
         try:
             while not self._stopping.is_set():
-                app = self._catalog.app(name[0])
-                destination = app.destinations.get(name[1]) if app else None
-                if app is None or destination is None or not destination.enabled:
-                    return  # this process has not heard of it yet, or not any more
-                if not await self._one_claim(app, destination):
+                known = self._known(name)
+                if known is None or not await self._one_claim(*known):
                     return
         except OUTAGES as outage:
             # The leases run out by themselves; nothing is lost.
@@ -159,11 +192,17 @@ class Dispatcher:
             log.exception("dispatch.failed", app=name[0], destination=name[1])
             await asyncio.sleep(OUTAGE_SECONDS)
 
+    def _known(self, name: _Name) -> tuple[App, Destination] | None:
+        """A destination that may be used; `None` where this process has not heard of it yet, or not any more."""
+        app = self._catalog.app(name[0])
+        destination = app.destinations.get(name[1]) if app else None
+        return (app, destination) if app and destination and destination.enabled else None
+
     async def _one_claim(self, app: App, destination: Destination) -> bool:
         """Claims, sends and settles once. Returns whether there may be more to do at once."""
         name = (destination.app, destination.name)
         alone = len(self._workers.get(name, ())) <= 1
-        limit = destination.adapter.max_batch
+        limit = destination.adapter.max_claim
         lease = _Lease(uuid4(), time.monotonic() + self._settings.lease_seconds * 0.9)
         sweep = self._is_time_to_sweep(name)
         # PostgreSQL lets one claim of a destination wait for another; here they wait without a connection.

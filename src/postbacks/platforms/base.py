@@ -132,6 +132,9 @@ class Adapter(ABC, Generic[Cred, Opt]):
     """Setting name without prefix (`META_API_BASE`) → the real scheme and host."""
     max_batch: ClassVar[int]
     """Conversions in one request, at most."""
+    max_claim: ClassVar[int] = 2_000
+    """Conversions that a dispatcher takes at once, at most. They are written down together when the last request is
+    answered; after a crash all of them are sent again."""
     any_click: ClassVar[bool] = False
     """Any matched click suffices, whatever its platform (webhook)."""
     counts_repeats: ClassVar[bool] = False

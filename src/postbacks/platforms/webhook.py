@@ -109,8 +109,8 @@ class Webhook(Adapter[WebhookCredentials, WebhookOptions]):
     name = "webhook"
     click_id_types = tuple(PLATFORM_OF)
     api_bases: ClassVar[Mapping[str, str]] = {}
-    max_batch = 50
-    """Requests that a dispatcher claims together; each carries one conversion."""
+    max_batch = 1
+    max_claim = 50
     any_click = True
     public_only = True
     secret_options = ("url", "headers", "body")

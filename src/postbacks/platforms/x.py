@@ -107,6 +107,8 @@ class X(Adapter[XCredentials, XOptions]):
     api_bases: ClassVar[Mapping[str, str]] = {"X_API_BASE": "https://ads-api.x.com"}
     max_batch = 500
     """X's maximum (sheet x, 7). Its errors name no conversion: what is bad is found by halving."""
+    max_claim = max_batch
+    """What a crash makes a dispatcher send again may count twice."""
     credentials_model = XCredentials
     options_model = XOptions
     mapping_model = XEvent

@@ -158,14 +158,15 @@ async def notify_work(connection: Connection) -> None:
     await connection.execute("SELECT pg_notify($1, '')", WORK)
 
 
-async def destinations_with_work(connection: Connection) -> list[tuple[str, str]]:
-    """(app, destination) of everything that is due and could be sent now.
+async def destinations_with_work(connection: Connection, waited: timedelta = timedelta(0)) -> list[tuple[str, str]]:
+    """(app, destination) of everything that has been due for so long and could be sent now.
 
     Also where all of it is under lease: a claim finds that out, with as much reading as it would take here.
     """
     rows = await connection.fetch(
         f"SELECT d.app_id, d.name FROM destinations d WHERE {_UNBLOCKED} AND EXISTS (SELECT 1 FROM outbox o WHERE "
-        "o.app_id = d.app_id AND o.destination = d.name AND o.due <= now())"
+        "o.app_id = d.app_id AND o.destination = d.name AND o.due <= now() - $1::interval)",
+        waited,
     )
     return [(row["app_id"], row["name"]) for row in rows]
 
