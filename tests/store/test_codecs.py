@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postbacks import store
+from postbacks.domain import ids
 from postbacks.store import codecs
 from postbacks.store.codecs import decode_amount, decode_time, encode_amount, encode_time
 
@@ -118,6 +120,31 @@ async def test_nothing_stays_nothing(ours: asyncpg.Connection) -> None:
     row = await ours.fetchrow("SELECT $1::numeric AS amount, $2::timestamptz AS moment", None, None)
 
     assert tuple(row) == (None, None)
+
+
+@pytest.mark.parametrize("amount", [0, 1, 2, 1_000])
+@pytest.mark.parametrize("nulls", [(), (0,), (0, 1)])
+async def test_ids_arrive_and_come_back(
+    ours: asyncpg.Connection, plain: asyncpg.Connection, amount: int, nulls: tuple[int, ...]
+) -> None:
+    drawn: list[UUID | None] = [None if number in nulls else uuid4() for number in range(amount)]
+    query = (
+        "SELECT $1::uuid[]::text AS text, $1::uuid[] AS ids, cardinality($1::uuid[]) AS n, $1::uuid[] = '{}' AS none"
+    )
+
+    got, wanted = await ours.fetchrow(query, drawn), await plain.fetchrow(query, drawn)
+
+    assert tuple(got) == tuple(wanted)
+    assert got["ids"] == drawn
+
+
+async def test_ids_of_both_kinds_and_none_at_all(ours: asyncpg.Connection) -> None:
+    drawn = uuid4()
+
+    assert await ours.fetchval("SELECT $1::uuid[]", (drawn, ids.uuid_from(drawn.bytes))) == [drawn, drawn]
+    assert await ours.fetchval("SELECT $1::uuid[]", None) is None
+    with pytest.raises(ValueError, match="arrays"):
+        await ours.fetchval("SELECT ARRAY[$1::uuid[], $1::uuid[]]", [drawn])
 
 
 async def test_a_connection_asks_the_catalogue_about_no_array_that_our_statements_use(ours: asyncpg.Connection) -> None:

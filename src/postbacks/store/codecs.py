@@ -8,14 +8,18 @@ write an amount (Python 3.11); what stands here takes 0.1 µs for a time and 0.2
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 import orjson
 from asyncpg.introspection import INTRO_LOOKUP_TYPES
+
+from postbacks.domain.ids import uuid_from
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """PostgreSQL counts microseconds from here."""
@@ -46,7 +50,45 @@ async def _introduce_arrays(connection: asyncpg.Connection) -> None:
     another type of array: 7 ms each, which makes a burst on new connections wait. We ask once in a process."""
     if not _known_arrays:
         _known_arrays.extend(await connection.fetch(INTRO_LOOKUP_TYPES, _ARRAYS))
-    connection._protocol.get_settings().register_data_types(_known_arrays)
+    settings = connection._protocol.get_settings()
+    # `set_type_codec` takes no arrays. (First: a codec of ours makes the driver forget what it knows of others.)
+    settings.add_python_codec(_UUIDS, "_uuid", "pg_catalog", [], "scalar", encode_uuids, decode_uuids, "binary")
+    settings.register_data_types(_known_arrays)
+
+
+_ARRAY: Final = struct.Struct("!iiiii")
+"""Dimensions, whether there may be NULLs, type of the elements, how many, the first one's number."""
+_UUID: Final = 2950
+_UUIDS: Final = 2951
+_LENGTH: Final = struct.Struct("!i").pack(16)
+_NULL: Final = struct.Struct("!i").pack(-1)
+
+
+def encode_uuids(values: Sequence[UUID | None]) -> bytes:
+    """An array of ids. The driver asks of each element whether it is an array itself: 0.3 µs for each instead of 0.07."""
+    head = _ARRAY.pack(1, 1, _UUID, len(values), 1)
+    try:
+        ids = [value.bytes for value in values]  # type: ignore[union-attr]
+    except AttributeError:
+        return head + b"".join([_NULL if value is None else _LENGTH + value.bytes for value in values])
+    return head + _LENGTH + _LENGTH.join(ids) if ids else _ARRAY.pack(0, 0, _UUID, 0, 0)[:12]
+
+
+def decode_uuids(raw: bytes) -> list[UUID | None]:
+    """Raises `ValueError` for an array of arrays."""
+    dimensions, _, _ = struct.unpack_from("!iii", raw)
+    if dimensions > 1:
+        raise ValueError("an array of arrays")
+    found: list[UUID | None] = []
+    at = _ARRAY.size
+    while at < len(raw):
+        if raw.startswith(_NULL, at):
+            found.append(None)
+            at += len(_NULL)
+        else:
+            found.append(uuid_from(raw[at + 4 : at + 20]))
+            at += 20
+    return found
 
 
 def _encode_json(value: Any) -> bytes:
