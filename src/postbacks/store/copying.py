@@ -1,7 +1,7 @@
 """Rows in PostgreSQL's binary COPY format, for tables whose rows share most of their columns.
 
-The driver encodes each column of each row, 1.8 µs for the nine of a delivery. Where a batch has the same app,
-destination and times, those are written once and put before each row: 0.6 µs.
+The driver encodes each column of each row, 1.8 µs for the nine of a delivery with what sends them. Where a batch has the
+same app, destination and times, those are written once and put before each row: 1.2 µs.
 """
 
 from __future__ import annotations
