@@ -18,11 +18,11 @@ test: $(VENV)/.dev ## the whole test suite (PYTEST_ARGS=… for pytest)
 chaos: $(VENV)/.dev ## kills, outages and upgrades at full length, with figures (docs/guarantees.md)
 	POSTBACKS_CHAOS=full $(BIN)/python -m pytest -m chaos -s --durations=40 tests/chaos $(PYTEST_ARGS)
 
-JOBS ?= 20000
+JOBS ?= 200000
 RUNS ?= 1
 DISPATCHERS ?= 2
 
-bench-peers: $(VENV)/.run ## our dispatcher beside Celery, arq, procrastinate, … (JOBS=20000 RUNS=1 DISPATCHERS=2; benchmarks/peers/README.md)
+bench-peers: $(VENV)/.run ## our dispatcher beside Celery, arq, procrastinate, … (JOBS=200000 RUNS=1 DISPATCHERS=2; benchmarks/peers/README.md)
 	$(BIN)/python benchmarks/peers/run.py --jobs $(JOBS) --runs $(RUNS) --dispatchers $(DISPATCHERS)
 
 check: lint types ## everything that is read rather than run
