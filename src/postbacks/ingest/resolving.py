@@ -163,9 +163,6 @@ class Resolver:
         if not wanted:
             return False
         found = await store.by_users(self._connection, self._app, wanted)
-        if not self._links:
-            self._links = found
-            return bool(found)
         for user, links in found.items():
             # What this call learned about a click comes first: it was read from the same database, and it is newer.
             learned = self._links.setdefault(user, links)

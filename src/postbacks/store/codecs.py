@@ -27,8 +27,10 @@ _EPOCH_SECONDS: Final = _EPOCH.timestamp()
 _INT64: Final = struct.Struct("!q")
 
 
-_ARRAYS: Final = (1000, 1005, 1007, 1016, 1022, 1185, 1187, 1231, 2951, 3807)
-"""PostgreSQL's numbers for arrays of bool, int2, int4, int8, float8, timestamptz, interval, numeric, uuid and jsonb. They
+_UUID: Final = 2950
+_UUIDS: Final = 2951
+_ARRAYS: Final = (1000, 1005, 1007, 1016, 1022, 1185, 1187, 1231, 3807, _UUIDS)
+"""PostgreSQL's numbers for arrays of bool, int2, int4, int8, float8, timestamptz, interval, numeric, jsonb and uuid. They
 never change."""
 
 _known_arrays: list[asyncpg.Record] = []
@@ -49,7 +51,7 @@ async def _introduce_arrays(connection: asyncpg.Connection) -> None:
     """Tells the driver how arrays are built. It would ask the catalogue, on each connection and for each statement with
     another type of array: 7 ms each, which makes a burst on new connections wait. We ask once in a process."""
     if not _known_arrays:
-        _known_arrays.extend(await connection.fetch(INTRO_LOOKUP_TYPES, _ARRAYS))
+        _known_arrays[:] = await connection.fetch(INTRO_LOOKUP_TYPES, _ARRAYS)
     settings = connection._protocol.get_settings()
     # `set_type_codec` takes no arrays. (First: a codec of ours makes the driver forget what it knows of others.)
     settings.add_python_codec(_UUIDS, "_uuid", "pg_catalog", [], "scalar", encode_uuids, decode_uuids, "binary")
@@ -58,8 +60,6 @@ async def _introduce_arrays(connection: asyncpg.Connection) -> None:
 
 _ARRAY: Final = struct.Struct("!iiiii")
 """Dimensions, whether there may be NULLs, type of the elements, how many, the first one's number."""
-_UUID: Final = 2950
-_UUIDS: Final = 2951
 _LENGTH: Final = struct.Struct("!i").pack(16)
 _NULL: Final = struct.Struct("!i").pack(-1)
 
