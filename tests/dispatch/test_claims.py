@@ -54,4 +54,5 @@ async def test_a_backlog_that_is_let_go_waits_for_no_companions(database_url: st
 
         await one.settled(ours["meta"], "delivered", seconds=linger / 2)
         dispatcher.stop()
-        await running
+        async with asyncio.timeout(linger / 2):  # nor does a stop wait for them
+            await running

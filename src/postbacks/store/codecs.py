@@ -60,18 +60,19 @@ async def _introduce_arrays(connection: asyncpg.Connection) -> None:
 
 _ARRAY: Final = struct.Struct("!iiiii")
 """Dimensions, whether there may be NULLs, type of the elements, how many, the first one's number."""
-_LENGTH: Final = struct.Struct("!i").pack(16)
-_NULL: Final = struct.Struct("!i").pack(-1)
+NULL: Final = struct.pack("!i", -1)
+UUID_FOLLOWS: Final = struct.pack("!i", 16)
+"""What stands before the 16 bytes of a `uuid`, in an array as in a row."""
 
 
 def encode_uuids(values: Sequence[UUID | None]) -> bytes:
-    """An array of ids. The driver asks of each element whether it is an array itself: 0.3 µs for each instead of 0.07."""
+    """An array of ids. The driver asks of each element whether it is an array itself: 0.4 µs more for the three of an event."""
     head = _ARRAY.pack(1, 1, _UUID, len(values), 1)
     try:
         ids = [value.bytes for value in values]  # type: ignore[union-attr]
     except AttributeError:
-        return head + b"".join([_NULL if value is None else _LENGTH + value.bytes for value in values])
-    return head + _LENGTH + _LENGTH.join(ids) if ids else _ARRAY.pack(0, 0, _UUID, 0, 0)[:12]
+        return head + b"".join([NULL if value is None else UUID_FOLLOWS + value.bytes for value in values])
+    return head + UUID_FOLLOWS + UUID_FOLLOWS.join(ids) if ids else _ARRAY.pack(0, 0, _UUID, 0, 0)[:12]
 
 
 def decode_uuids(raw: bytes) -> list[UUID | None]:
@@ -82,9 +83,9 @@ def decode_uuids(raw: bytes) -> list[UUID | None]:
     found: list[UUID | None] = []
     at = _ARRAY.size
     while at < len(raw):
-        if raw.startswith(_NULL, at):
+        if raw.startswith(NULL, at):
             found.append(None)
-            at += len(_NULL)
+            at += len(NULL)
         else:
             found.append(uuid_from(raw[at + 4 : at + 20]))
             at += 20

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from postbacks.store.codecs import encode_moment
+from postbacks.store.codecs import NULL, UUID_FOLLOWS, encode_moment
 from postbacks.store.database import Connection
 
 _COUNT = struct.Struct("!h")
@@ -19,9 +19,6 @@ _LENGTH = struct.Struct("!i")
 _BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = _COUNT.pack(-1)
 
-NULL = _LENGTH.pack(-1)
-UUID_FOLLOWS = _LENGTH.pack(16)
-"""What stands before the 16 bytes of a `uuid`."""
 TIME_FOLLOWS = _LENGTH.pack(8)
 """What stands before the 8 bytes of a `timestamptz` (see `codecs.encode_moment`)."""
 

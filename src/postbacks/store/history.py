@@ -12,7 +12,7 @@ from postbacks.domain.frozen import frozen
 from postbacks.domain.planning import Planned
 from postbacks.store import copying
 from postbacks.store.attempts import LAST, SAID, AttemptRow, Said, values
-from postbacks.store.codecs import encode_moment
+from postbacks.store.codecs import UUID_FOLLOWS, encode_moment
 from postbacks.store.database import Connection
 from postbacks.store.outbox import Claimed
 
@@ -66,13 +66,13 @@ async def insert(
                     copying.text(row.reason),
                     copying.smallint(row.attempts),
                     copying.uuid(exchange),
-                    copying.UUID_FOLLOWS,
+                    UUID_FOLLOWS,
                 )
             )
         parts += (
             head,
             claimed.id.bytes,
-            copying.UUID_FOLLOWS,
+            UUID_FOLLOWS,
             claimed.click.bytes,
             copying.TIME_FOLLOWS,
             encode_moment(claimed.created_at),

@@ -15,7 +15,7 @@ from uuid import UUID
 from postbacks.domain.frozen import frozen
 from postbacks.domain.planning import Planned
 from postbacks.store import copying, leases, stats
-from postbacks.store.codecs import encode_moment
+from postbacks.store.codecs import UUID_FOLLOWS, encode_moment
 from postbacks.store.database import Connection
 
 WORK = "postbacks_work"
@@ -146,9 +146,9 @@ async def insert(
         parts += (
             head,
             encode_moment(one.deadline),
-            copying.UUID_FOLLOWS,
+            UUID_FOLLOWS,
             identifier.bytes,
-            copying.UUID_FOLLOWS,
+            UUID_FOLLOWS,
             one.click.id.bytes,
         )
     await copying.copy(connection, "outbox", _COLUMNS, parts)
